@@ -1,0 +1,74 @@
+"""`make chaos`: 10,000 events and kills without mercy, on every set-up, then every fault test.
+
+Each set-up prints one line of sums and how many violations there were; a violation prints the seed, the invariant and
+the slice of history it was seen in, and the exit code is 1. The same seed repeats the same events and the same kills.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.storm import Report, Servers, Storm, run
+from tests.e2e.harness import Names
+from tests.support.servers import Kind, private
+
+SETUPS = {"embedded": 1, "one": 1, "three": 3}
+"""Name → replicas. ``embedded`` is SQLite in one process, the others PostgreSQL and RabbitMQ."""
+
+RATE = 400.0
+"""Events begun per second, at most: more than a small machine takes, so the load never lets up."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 when nothing was violated."""
+    chosen = _parser().parse_args(arguments)
+    seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1 << 31)
+    clean = True
+    for name in chosen.only or SETUPS:
+        report = _run(name, seed, chosen.events, chosen.kills)
+        verdict = f"{len(report.violations)} violations" if report.violations else "no violation"
+        print(f"{name}: {verdict}; {report}", flush=True)
+        clean = clean and not report.violations
+    if clean and not chosen.only:
+        clean = pytest.main(["-q", "-m", "fault", "tests"]) == pytest.ExitCode.OK
+    return 0 if clean else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, help="repeat a run; without it a new one is drawn and printed")
+    parser.add_argument("--events", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=25, help="per set-up")
+    parser.add_argument("--only", action="append", choices=SETUPS, help="only this set-up, no fault tests")
+    return parser
+
+
+def _run(name: str, seed: int, events: int, kills: int) -> Report:
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reach-chaos-")))
+        servers = None
+        if name != "embedded":
+            # Durable, unlike those of ordinary tests: what a confirmed commit means is what is being tested.
+            nodes = [stack.enter_context(private(kind)) for kind in (Kind.POSTGRESQL, Kind.RABBITMQ)]
+            servers = Servers(nodes[0].url, nodes[1].url, Names("reach"))
+        return asyncio.run(_storm(home, SETUPS[name], servers, seed, events, kills))
+
+
+async def _storm(
+    home: Path, replicas: int, servers: Servers | None, seed: int, events: int, kills: int
+) -> Report:
+    async with Storm(home, replicas=replicas, servers=servers) as storm:
+        return await run(storm, seed, events, kills, rate=RATE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
