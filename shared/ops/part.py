@@ -1,0 +1,106 @@
+"""What a service contributes to the operators' view of its process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from shared.bus import Incoming
+from shared.credentials import Credentials
+from shared.db.engine import Database
+from shared.db.once import Once
+from shared.limits import Limit
+
+
+class CheckStatus(StrEnum):
+    """How a check went; the words of the contract."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, and what to do about it."""
+
+    name: str
+    status: CheckStatus
+    found: str
+    fix: str = ""
+
+
+Check = Callable[[], Awaitable[Sequence[Finding]]]
+"""Runs one group of checks; never raises for what it is there to find."""
+
+
+class Verdict(StrEnum):
+    """What a person found out about an unknown send."""
+
+    SENT = "sent"
+    NOT_SENT = "not_sent"
+    RESEND = "resend"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSend:
+    """A send whose outcome nobody can tell."""
+
+    id: str
+    kind: str
+    store_id: str
+    event_id: str
+    channel: str
+    detail: str
+    unknown_at: datetime
+
+
+class UnknownDesk(Protocol):
+    """Where a service keeps its unknown sends."""
+
+    async def list_unknown(
+        self, stores: Collection[str] | None, after_id: str, limit: int
+    ) -> Sequence[UnknownSend]:
+        """Those of *stores* (None: every store) with an id beyond *after_id*, by id."""
+        ...
+
+    async def resolve(
+        self,
+        id: str,  # noqa: A002  # the contract's word
+        verdict: Verdict,
+        *,
+        stores: Collection[str] | None,
+        by: str,
+        comment: str,
+        once: Once,
+    ) -> str | None:
+        """Record what was found out; the status after it, or None when this desk has no such id.
+
+        A repeat by the key of *once* answers as the first time. Raises Conflict (STATE_INVALID) when it is no
+        longer unknown.
+        """
+        ...
+
+
+Replay = Callable[[Incoming], Awaitable[None]]
+"""Takes a dead letter's message as if it had just come; raises what it is refused with."""
+
+LimitsOf = Callable[[str], Sequence[Limit]]
+"""The limits that apply to a key of the rate table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One service of the process, as operators see it."""
+
+    service: str
+    database: Database
+    checks: Sequence[Check]
+    replay: Replay
+    unknown: UnknownDesk
+    limits_of: LimitsOf
+    credentials: Credentials

@@ -1,0 +1,361 @@
+"""``reach.ops.v1.OpsService``: asks every part of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from reach.ops.v1 import ops_service_pb2 as pb
+from reach.ops.v1 import ops_service_pb2_grpc
+
+from shared import limits as windows
+from shared.clock import Clock
+from shared.credentials import Card, Kind
+from shared.db import dead
+from shared.db import limits as rates
+from shared.db.dead import DeadLetter
+from shared.db.once import Once
+from shared.errors import Conflict, Denied, Invalid, NotFound, ReachError
+from shared.ops.letters import as_message
+from shared.ops.part import CheckStatus, Finding, Part, UnknownSend, Verdict
+from shared.rpc.fields import EnumMap, fingerprint, to_duration, to_timestamp
+from shared.rpc.paging import PageTokens, page_size
+from shared.rpc.principal import authorise_store, current, visible_stores
+from shared.telemetry.redaction import redact
+
+SERVICE: Final = "reach.ops.v1.OpsService"
+SCOPES: Final[Mapping[str, str]] = {
+    f"{SERVICE}/{method}": scope
+    for method, scope in {
+        "Doctor": "ops.read",
+        "ListDeadLetters": "ops.read",
+        "GetDeadLetter": "ops.read",
+        "ReplayDeadLetter": "ops.replay",
+        "ListUnknown": "ops.read",
+        "ResolveUnknown": "ops.resolve",
+        "ListLimits": "ops.read",
+        "ListCredentials": "config.admin",
+        "SetCredential": "config.admin",
+        "DeleteCredential": "config.admin",
+    }.items()
+}
+"""The scope each method needs."""
+
+_SHOWN = 65536
+"""Characters of a body that are shown; bytes where it is no text."""
+
+CHECK_SECONDS = 8.0
+"""Bound on one group of checks."""
+
+_CHECKS: EnumMap[CheckStatus] = EnumMap(
+    pb.CheckStatus, {one: pb.CheckStatus.Value(f"CHECK_STATUS_{one.name}") for one in CheckStatus}
+)
+_VERDICTS: EnumMap[Verdict] = EnumMap(
+    pb.Resolution, {one: pb.Resolution.Value(f"RESOLUTION_{one.name}") for one in Verdict}
+)
+_KINDS: EnumMap[Kind] = EnumMap(
+    pb.CredentialKind, {one: pb.CredentialKind.Value(f"CREDENTIAL_KIND_{one.name}") for one in Kind}
+)
+_STATES: Final[Mapping[int, dead.State]] = {
+    pb.DEAD_LETTER_STATE_UNSPECIFIED: "parked",
+    pb.DEAD_LETTER_STATE_PARKED: "parked",
+    pb.DEAD_LETTER_STATE_REPLAYED: "replayed",
+    pb.DEAD_LETTER_STATE_DISCARDED: "discarded",
+}
+
+
+class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
+    """See ops_service.proto."""
+
+    def __init__(self, parts: Sequence[Part], tokens: PageTokens, clock: Clock) -> None:
+        self._parts = parts
+        self._tokens = tokens
+        self._clock = clock
+
+    async def Doctor(self, request: pb.DoctorRequest, context: Any) -> pb.DoctorResponse:
+        """Run every check of every part."""
+        groups = [(part.service, check) for part in self._parts for check in part.checks]
+        found = await asyncio.gather(*(self._examine(service, check) for service, check in groups))
+        checks = [one for group in found for one in group]
+        healthy = all(one.status != pb.CHECK_STATUS_FAILED for one in checks)
+        return pb.DoctorResponse(checks=checks, healthy=healthy)
+
+    async def _examine(self, service: str, check: Any) -> list[pb.Check]:
+        began = self._clock.now()
+        findings: Sequence[Finding]
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                findings = await check()
+        except TimeoutError:
+            findings = [_broken(check, f"no answer within {CHECK_SECONDS:g} s")]
+        except (
+            ReachError
+        ) as error:  # what the check itself stands on is down; the others are told all the same
+            findings = [_broken(check, error.message)]
+        took = to_duration(self._clock.now() - began)
+        return [
+            pb.Check(
+                service=service,
+                name=one.name,
+                status=_CHECKS.to_wire(one.status),
+                found=one.found,
+                fix=one.fix,
+                took=took,
+            )
+            for one in findings
+        ]
+
+    async def ListDeadLetters(
+        self, request: pb.ListDeadLettersRequest, context: Any
+    ) -> pb.ListDeadLettersResponse:
+        """Newest first, over all parts."""
+        size, cursor = page_size(request.page_size), self._tokens.read(request)
+        wanted = dead.Filter(
+            state=_STATES[request.state], reason=request.reason or None, stores=visible_stores()
+        )
+        found: list[tuple[str, DeadLetter]] = []
+        for part in self._parts:
+            if request.service in ("", part.service):
+                async with part.database.read() as conn:
+                    after = str(cursor[0]) if cursor else None
+                    letters = await dead.page(conn, wanted, after=after, limit=size + 1)
+                found += [(part.service, one) for one in letters]
+        found.sort(key=lambda one: one[1].id, reverse=True)
+        return pb.ListDeadLettersResponse(
+            dead_letters=[_letter(service, one, whole=False) for service, one in found[:size]],
+            next_page_token=self._tokens.issue(request, [found[size - 1][1].id]) if len(found) > size else "",
+        )
+
+    async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Any) -> pb.GetDeadLetterResponse:
+        """One, with its body masked."""
+        part, kept = await self._find(request.dead_letter_id)
+        return pb.GetDeadLetterResponse(dead_letter=_letter(part.service, kept, whole=True))
+
+    async def ReplayDeadLetter(
+        self, request: pb.ReplayDeadLetterRequest, context: Any
+    ) -> pb.ReplayDeadLetterResponse:
+        """Take each again; one that is refused again stays parked, with what is wrong now."""
+        chosen = [await self._find(one) for one in request.dead_letter_ids]
+        async with self._parts[0].database.write() as conn:
+            # A replay changes nothing the second time, so all the key has to do is to tell requests apart.
+            await self._once("ReplayDeadLetter", request).is_first(conn, self._clock.now())
+        after = []
+        for part, kept in chosen:
+            problem = await self._replay(part, kept) if kept.state == "parked" else ""
+            part, kept = await self._find(kept.id)
+            wire = _letter(part.service, kept, whole=False)
+            wire.detail = problem or wire.detail
+            after.append(wire)
+        return pb.ReplayDeadLetterResponse(dead_letters=after)
+
+    async def _replay(self, part: Part, kept: DeadLetter) -> str:
+        """Give it to the flow; what it is refused with, or nothing. The event's id keeps it from going twice."""
+        try:
+            await part.replay(as_message(kept))
+        except (Invalid, Conflict) as refusal:
+            return refusal.message
+        async with part.database.write() as conn:
+            await dead.close(conn, [kept.id], "replayed", by=current().subject, now=self._clock.now())
+        return ""
+
+    async def ListUnknown(self, request: pb.ListUnknownRequest, context: Any) -> pb.ListUnknownResponse:
+        """Oldest first, over all parts."""
+        size, cursor = page_size(request.page_size), self._tokens.read(request)
+        stores = _stores(request.store_id)
+        found: list[tuple[str, UnknownSend]] = []
+        for part in self._parts:
+            sends = await part.unknown.list_unknown(stores, str(cursor[0]) if cursor else "", size + 1)
+            found += [(part.service, one) for one in sends]
+        found.sort(key=lambda one: one[1].id)
+        return pb.ListUnknownResponse(
+            unknown_sends=[_unknown(service, one) for service, one in found[:size]],
+            next_page_token=self._tokens.issue(request, [found[size - 1][1].id]) if len(found) > size else "",
+        )
+
+    async def ResolveUnknown(
+        self, request: pb.ResolveUnknownRequest, context: Any
+    ) -> pb.ResolveUnknownResponse:
+        """Ask each part whether the send is its own."""
+        verdict = _VERDICTS.to_domain(request.resolution, "resolution")
+        for part in self._parts:
+            status = await part.unknown.resolve(
+                request.id,
+                verdict,
+                stores=visible_stores(),
+                by=current().subject,
+                comment=request.comment,
+                once=self._once("ResolveUnknown", request),
+            )
+            if status is not None:
+                return pb.ResolveUnknownResponse(status=status)
+        raise NotFound("NOT_FOUND", f"there is no send {request.id}", resource="send")
+
+    async def ListLimits(self, request: pb.ListLimitsRequest, context: Any) -> pb.ListLimitsResponse:
+        """By key; each window of a key is a line of its own."""
+        _needs_every_store()
+        size, cursor = page_size(request.page_size), self._tokens.read(request)
+        after = str(cursor[0]) if cursor else ""
+        lines: list[tuple[str, list[pb.LimitUsage]]] = []
+        for part in self._parts:
+            async with part.database.read() as conn:
+                usages = await rates.usage(conn, request.key_prefix, after)
+            lines += [(one.key, self._usage(part, one)) for one in usages if not one.key.startswith("rest:")]
+        lines.sort(key=lambda one: one[0])
+        page = lines[:size]
+        return pb.ListLimitsResponse(
+            limits=[line for _, group in page for line in group],
+            next_page_token=self._tokens.issue(request, [page[-1][0]]) if len(lines) > size else "",
+        )
+
+    def _usage(self, part: Part, usage: rates.Usage) -> list[pb.LimitUsage]:
+        now = self._clock.now()
+        verdict = windows.reserve(usage.state, part.limits_of(usage.key), now)
+        lines = []
+        for limit in part.limits_of(usage.key):
+            line = pb.LimitUsage(
+                service=part.service,
+                key=usage.key,
+                window=limit.name,
+                max=limit.max,
+                used=windows.used(usage.state, limit, now),
+                per=to_duration(limit.per),
+            )
+            if isinstance(verdict, windows.Wait):
+                line.free_time.CopyFrom(to_timestamp(verdict.until))
+            lines.append(line)
+        return lines
+
+    async def ListCredentials(
+        self, request: pb.ListCredentialsRequest, context: Any
+    ) -> pb.ListCredentialsResponse:
+        """Without their secrets."""
+        cards = await self._parts[0].credentials.cards()
+        return pb.ListCredentialsResponse(credentials=[_card(one) for one in cards])
+
+    async def SetCredential(self, request: pb.SetCredentialRequest, context: Any) -> pb.SetCredentialResponse:
+        """Add or replace one, in every part."""
+        _needs_every_store()
+        kind = _KINDS.to_domain(request.kind, "kind")
+        if kind is Kind.APP and not (request.corp_id and request.agent_id):
+            raise Invalid.field(
+                "corp_id", "an app needs corp_id and agent_id; find them in the admin console"
+            )
+        by, card = current().subject, None
+        for part in self._parts:
+            once = self._once("SetCredential", request)
+            async with part.database.write() as conn:
+                if await once.is_first(conn, self._clock.now()):
+                    card = await part.credentials.put(
+                        conn, kind, request.name, request.corp_id, request.agent_id, request.secret, by
+                    )
+        if card is None:  # a repeat: nothing was done
+            cards = await self._parts[0].credentials.cards()
+            card = next((one for one in cards if (one.kind, one.name) == (kind, request.name)), None)
+        if card is None:
+            raise NotFound("NOT_FOUND", "it was set, and removed since", resource="credential")
+        return pb.SetCredentialResponse(credential=_card(card))
+
+    async def DeleteCredential(
+        self, request: pb.DeleteCredentialRequest, context: Any
+    ) -> pb.DeleteCredentialResponse:
+        """Remove one, in every part."""
+        _needs_every_store()
+        kind = _KINDS.to_domain(request.kind, "kind")
+        for part in self._parts:
+            async with part.database.write() as conn:
+                if await self._once("DeleteCredential", request).is_first(conn, self._clock.now()):
+                    await part.credentials.remove(conn, kind, request.name)
+        return pb.DeleteCredentialResponse()
+
+    async def _find(self, letter_id: str) -> tuple[Part, DeadLetter]:
+        for part in self._parts:
+            async with part.database.read() as conn:
+                kept = await dead.get(conn, letter_id)
+            if kept is not None and _visible(kept):
+                return part, kept
+        raise NotFound("NOT_FOUND", f"there is no dead letter {letter_id}", resource="dead_letter")
+
+    @staticmethod
+    def _once(method: str, request: Any) -> Once:
+        digest = fingerprint(request, without=("idempotency_key",))
+        return Once("", f"{SERVICE}/{method}", request.idempotency_key, digest)
+
+
+def _broken(check: Any, found: str) -> Finding:
+    name = getattr(check, "__name__", "check")
+    return Finding(name, CheckStatus.FAILED, found, "see what the process waits for in its log")
+
+
+def _needs_every_store() -> None:
+    """Credentials send for every store, and limits count people of every store: not for who may see only some."""
+    if visible_stores() is not None:
+        raise Denied("STORE_FORBIDDEN", "what holds for all stores needs a token for all stores")
+
+
+def _visible(kept: DeadLetter) -> bool:
+    """What names no store is for those who may see every store."""
+    stores = visible_stores()
+    return stores is None or (kept.store_id is not None and kept.store_id in stores)
+
+
+def _stores(store_id: str) -> Collection[str] | None:
+    if not store_id:
+        return visible_stores()
+    authorise_store(store_id)
+    return (store_id,)
+
+
+def _letter(service: str, kept: DeadLetter, *, whole: bool) -> pb.DeadLetter:
+    wire = pb.DeadLetter(
+        dead_letter_id=kept.id,
+        service=service,
+        reason=kept.reason,
+        detail=redact(kept.detail),
+        door=kept.door,
+        event_id=kept.event_id or "",
+        event_type=kept.event_type or "",
+        store_id=kept.store_id or "",
+        receive_time=to_timestamp(kept.received_at),
+        body_bytes=len(kept.body),
+        state=pb.DeadLetterState.Value(f"DEAD_LETTER_STATE_{kept.state.upper()}"),
+        resolved_by=kept.closed_by or "",
+    )
+    if kept.closed_at is not None:
+        wire.resolve_time.CopyFrom(to_timestamp(kept.closed_at))
+    if whole:
+        wire.body = _body(kept.body)
+        wire.headers.update({key: redact(str(value)) for key, value in kept.headers.items()})
+    return wire
+
+
+def _body(body: bytes) -> str:
+    try:
+        return redact(body.decode()[:_SHOWN])
+    except UnicodeDecodeError:
+        return base64.b64encode(body[:_SHOWN]).decode()
+
+
+def _unknown(service: str, one: UnknownSend) -> pb.UnknownSend:
+    return pb.UnknownSend(
+        service=service,
+        kind=one.kind,
+        id=one.id,
+        store_id=one.store_id,
+        event_id=one.event_id,
+        channel=one.channel,
+        detail=one.detail,
+        unknown_time=to_timestamp(one.unknown_at),
+    )
+
+
+def _card(card: Card) -> pb.Credential:
+    return pb.Credential(
+        kind=_KINDS.to_wire(card.kind),
+        name=card.name,
+        corp_id=card.corp_id,
+        agent_id=card.agent_id,
+        update_time=to_timestamp(card.updated_at),
+        updated_by=card.updated_by,
+    )

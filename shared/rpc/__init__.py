@@ -1,0 +1,1 @@
+"""gRPC, once for all services: how calls come in, go out and fail."""

@@ -1,0 +1,1 @@
+"""What the suite says about itself: logs, traces, metrics; and what it never says (redaction)."""

@@ -1,0 +1,1 @@
+"""WeCom's server API: credentials, tokens, sends and what became of them."""

@@ -1,0 +1,182 @@
+"""WeCom's server API, one HTTP request a call.
+
+Nothing here repeats a send. A refused token is forgotten and reported as ``rejected_retryable`` with
+class ``refresh``; the caller records that attempt and makes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode
+
+from opentelemetry.trace import Span
+
+from shared.clock import Clock
+from shared.http import Caller, HttpFailure, Reply
+from shared.http.caller import DEADLINE
+from shared.wecom.answers import Garbage, outcome_of_failure, outcome_of_reply, parsed
+from shared.wecom.credentials import App, Robot
+from shared.wecom.errcodes import RetryClass
+from shared.wecom.gettoken import TokenUnavailable
+from shared.wecom.multipart import one_file
+from shared.wecom.outcome import Outcome, State
+from shared.wecom.tokens import TokenAuthority
+
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An outcome and, where one was understood, the JSON object that came with it."""
+
+    outcome: Outcome
+    data: Mapping[str, object] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request but for its credential."""
+
+    method: str
+    path: str
+    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
+    parent: Span | None = None
+    wants_data: bool = True
+
+    def target(self, name: str, credential: str) -> str:
+        return f"{self.path}?{urlencode({name: credential, **self.params})}"
+
+
+class WeComClient:
+    """Sends for any number of apps and robots to one API base.
+
+    Every method returns within its *deadline* (seconds, token included) and raises nothing but
+    ``ValueError`` for arguments that cannot be sent. *traceparent* and *parent* are as in
+    :class:`shared.http.Caller`.
+    """
+
+    def __init__(self, caller: Caller, tokens: TokenAuthority, clock: Clock) -> None:
+        self._caller = caller
+        self._tokens = tokens
+        self._clock = clock
+
+    async def send_app(
+        self,
+        app: App,
+        payload: bytes,
+        *,
+        traceparent: str | None = None,
+        parent: Span | None = None,
+        deadline: float = DEADLINE,
+    ) -> Outcome:
+        """``message/send`` of *payload*, which goes out byte for byte (a resend must be identical)."""
+        request = _Request(
+            "POST",
+            "/cgi-bin/message/send",
+            payload,
+            _JSON,
+            traceparent=traceparent,
+            parent=parent,
+            wants_data=False,
+        )
+        return (await self._for_app(app, request, deadline)).outcome
+
+    async def send_robot(
+        self,
+        robot: Robot,
+        payload: bytes,
+        *,
+        traceparent: str | None = None,
+        parent: Span | None = None,
+        deadline: float = DEADLINE,
+    ) -> Outcome:
+        """``webhook/send`` of *payload*; the platform gives no msgid and cannot tell a repeat."""
+        request = _Request(
+            "POST",
+            "/cgi-bin/webhook/send",
+            payload,
+            _JSON,
+            traceparent=traceparent,
+            parent=parent,
+            wants_data=False,
+        )
+        return (
+            await self._exchange(request, request.target("key", robot.key), deadline, [robot.key])
+        ).outcome
+
+    async def upload_media(
+        self, sender: App | Robot, kind: str, filename: str, content: bytes, *, deadline: float = DEADLINE
+    ) -> Answer:
+        """Upload a temporary file (*kind*: image, voice, video, file); ``data["media_id"]`` lives 3 days.
+
+        Robots take ``file`` and ``voice`` only, and their ids work for that robot only.
+        """
+        body, content_type = one_file(filename, content)
+        path = "/cgi-bin/media/upload" if isinstance(sender, App) else "/cgi-bin/webhook/upload_media"
+        request = _Request("POST", path, body, {"Content-Type": content_type}, {"type": kind})
+        if isinstance(sender, App):
+            return await self._for_app(sender, request, deadline)
+        return await self._exchange(request, request.target("key", sender.key), deadline, [sender.key])
+
+    async def get(
+        self, app: App, path: str, params: Mapping[str, str] | None = None, *, deadline: float = DEADLINE
+    ) -> Answer:
+        """A read such as ``/cgi-bin/getcallbackip`` or ``/cgi-bin/agent/get``."""
+        return await self._for_app(app, _Request("GET", path, params=params or {}), deadline)
+
+    async def _for_app(self, app: App, request: _Request, deadline: float) -> Answer:
+        """With a token, whose time counts; a refused one is forgotten."""
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + deadline
+        try:
+            token = await self._tokens.token(app, deadline=deadline)
+        except TokenUnavailable as failure:
+            return Answer(_without_token(failure))
+        target = request.target("access_token", token.value)
+        answer = await self._exchange(request, target, ends_at - clock(), [token.value, app.secret])
+        if answer.outcome.retry_class is RetryClass.REFRESH:
+            await self._tokens.invalidate(app, token.generation)
+        return Answer(replace(answer.outcome, token_generation=token.generation), answer.data)
+
+    async def _exchange(
+        self, request: _Request, target: str, deadline: float, secrets: Collection[str]
+    ) -> Answer:
+        try:
+            reply = await self._caller.request(
+                request.method,
+                target,
+                request.body,
+                headers=request.headers,
+                deadline=deadline,
+                traceparent=request.traceparent,
+                parent=request.parent,
+            )
+        except HttpFailure as failure:
+            return Answer(outcome_of_failure(failure))
+        outcome = outcome_of_reply(reply, secrets, self._clock.now())
+        return Answer(outcome, _data(reply) if request.wants_data else {})
+
+
+def _data(reply: Reply) -> Mapping[str, object]:
+    if reply.status != 200:
+        return {}
+    try:
+        return parsed(reply.body)
+    except Garbage:
+        return {}
+
+
+def _without_token(failure: TokenUnavailable) -> Outcome:
+    return Outcome(
+        State.NOT_SENT,
+        failure.cause,
+        failure.detail,
+        errcode=failure.errcode,
+        retry_class=failure.retry_class,
+        retry_after=failure.retry_after,
+    )

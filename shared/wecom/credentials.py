@@ -1,0 +1,30 @@
+"""Who sends: an app or a group robot. Plain values whose secrets stay out of ``repr``."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """An app of one corp."""
+
+    corp_id: str
+    agent_id: int
+    secret: str = field(repr=False)
+    name: str
+
+    @property
+    def token_key(self) -> str:
+        """Names the app's token row. A new secret has a new row: its breaker is not the old one's."""
+        digest = hashlib.sha256(f"reach token\0{self.corp_id}\0{self.secret}".encode()).hexdigest()
+        return f"{self.corp_id}/{self.name}/{digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Robot:
+    """A group robot; whoever knows the key can post."""
+
+    name: str
+    key: str = field(repr=False)
