@@ -1,0 +1,107 @@
+"""How this platform behaves where the documents are silent, disagree or set a number."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
+
+import orjson
+
+from sandbox.windows import WindowKind
+
+
+@dataclass(slots=True)
+class Profile:
+    """One field per point in doubt or in number; the default is what is documented, or seen most.
+
+    A limit of 0 turns that limit off. Every field can be changed while running (`POST /sandbox/profile`)
+    except those whose name ends in `_kept`, which size the memory at start.
+    """
+
+    directory: Literal["open", "strict"] = "open"
+    """open: whatever was not declared exists (see `sandbox.directory`); strict: only what was declared."""
+
+    token_ttl_seconds: int = 7200
+    token_refetch: Literal["same", "new_old_alive", "new_old_dead"] = "same"
+    """What gettoken gives while a token is valid."""
+    wrong_secret_ban_after: int = 2000
+    """Failing gettoken calls from one address within an hour that ban it for an hour (45009)."""
+    allowlist_on_gettoken: bool = False
+    """Whether 60020 is answered by gettoken already, or only by the first real call."""
+
+    app_text_overlong: Literal["cut", "refuse"] = "cut"
+    """App text above 2048 bytes: the rest is cut off, or 45002."""
+    robot_text_max_bytes: int = 2048
+    """Documented 2048; 5120 was seen in the wild."""
+    duplicate_answer: Literal["with_msgid", "without_msgid"] = "with_msgid"
+    """A send suppressed by the duplicate check is answered errcode 0: with the first msgid, or with none."""
+    miniprogram_to_all: bool = False
+    """Whether miniprogram_notice may go to @all."""
+    robot_image_md5_errcode: Literal[301019, 40058, 40009] = 301019
+    robot_image_size_errcode: Literal[40009, 40058, 301019] = 40009
+
+    rate_window: WindowKind = "sliding"
+    """Shape of the windows below."""
+    member_per_minute: int = 30
+    """App messages per app and member; the surplus vanishes without an error."""
+    member_per_hour: int = 1000
+    robot_per_minute: int = 20
+    endpoint_per_minute: int = 10_000
+    """Calls per corp and endpoint (45009); sending is not counted."""
+    concurrent_calls: int = 0
+    """Calls in flight per endpoint above which 45033 is answered; the platform publishes no number."""
+    account_cap: int = 0
+    """Person-sends per app and day are at most 200 times this (45009)."""
+    uploadimg_per_day: int = 1000
+
+    media_ttl_seconds: int = 3 * 86_400
+    media_bytes_kept: int = 256 * 1024 * 1024
+    messages_kept: int = 50_000
+    requests_kept: int = 200_000
+    body_bytes_kept: int = 16 * 1024
+    """How much of each request body the journal keeps."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> "Profile":
+        """A profile with these fields; ValueError names the unknown field or the value it does not take."""
+        profile = cls()
+        profile.update(values)
+        return profile
+
+    @classmethod
+    def load(cls, path: Path) -> "Profile":
+        """A profile from a JSON file; OSError or ValueError when it cannot be read or does not fit."""
+        document = orjson.loads(path.read_bytes())
+        if not isinstance(document, dict):
+            raise ValueError("a profile is a JSON object")
+        return cls.from_mapping(document)
+
+    def update(self, values: Mapping[str, object], *, running: bool = False) -> None:
+        """Change these fields, all or none; `running` refuses those that size memory."""
+        hints = get_type_hints(type(self))
+        for name, value in values.items():
+            if name not in hints:
+                raise ValueError(f"no setting is called {name!r}")
+            if running and name.endswith("_kept"):
+                raise ValueError(f"{name} is fixed at start")
+            _check(name, value, hints[name])
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def view(self) -> dict[str, object]:
+        """Every field by name."""
+        return dataclasses.asdict(self)
+
+
+def _check(name: str, value: object, hint: object) -> None:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint) or isinstance(value, bool):
+            raise ValueError(f"{name} is one of {', '.join(map(str, get_args(hint)))}")
+    elif hint is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is true or false")
+    elif (
+        isinstance(value, bool) or not isinstance(value, int) or value < (1 if name.endswith("_kept") else 0)
+    ):
+        raise ValueError(f"{name} is a whole number, at least {1 if name.endswith('_kept') else 0}")
