@@ -1,0 +1,299 @@
+"""Why did this go out, or not: the story of one event, told from what was recorded.
+
+Every sentence exists in Chinese and in English over the same facts; ``code`` is what programs read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.notifier.domain.decision import Decision, RuleOutcome, RuleResult, Verdict
+from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
+from services.notifier.domain.routing import ROLE_NAMES, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happened or was decided."""
+
+    code: str
+    """Stable word: received, duplicate, rule_matched, rule_disabled, no_rule, no_recipient, …"""
+    zh: str
+    en: str
+    at: datetime | None = None
+    """When; None for a decision without an instant of its own."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTold:
+    """One try, as recorded."""
+
+    number: int
+    state: AttemptState
+    started_at: datetime
+    finished_at: datetime | None = None
+    errcode: int | None = None
+    http_status: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientTold:
+    """One recipient whose outcome is its own, as recorded."""
+
+    target: Target
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryTold:
+    """One delivery, as recorded."""
+
+    id: str
+    address: str
+    status: DeliveryStatus
+    recipients: int
+    created_at: datetime
+    updated_at: datetime
+    reason: str = ""
+    hold_reason: str = ""
+    due_at: datetime | None = None
+    exceptions: Sequence[RecipientTold] = ()
+    """Recipients that the platform named as not reached."""
+    attempts: Sequence[AttemptTold] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is recorded about one event."""
+
+    received_at: datetime | None
+    """None where nothing was recorded: a preview."""
+    door: str
+    """How it came in: amqp, bus, http, grpc."""
+    decision: Decision
+    deliveries: Sequence[DeliveryTold] = ()
+    duplicates: int = 0
+    """Further copies that were recognised."""
+    derived_id: bool = False
+    """Whether the id was derived from the content."""
+
+
+def explain(story: Story) -> list[Step]:
+    """The story in order: how it came in, what each rule made of it, what was sent, how that ended."""
+    return [*_arrival(story), *_decided(story.decision), *_sent(story.deliveries)]
+
+
+def _arrival(story: Story) -> Iterator[Step]:
+    decision = story.decision
+    if story.received_at is not None:
+        facts = {"event_type": decision.event_type, "store_id": decision.store_id, "door": story.door}
+        yield Step(
+            "received",
+            f"门店 {decision.store_id} 的事件 {decision.event_type} 已由 {story.door} 接收",
+            f"event {decision.event_type} of store {decision.store_id} came in by {story.door}",
+            story.received_at,
+            facts,
+        )
+    if story.derived_id:
+        yield Step(
+            "derived_id",
+            "发布方没有给出事件编号，已按内容生成；仅在 60 秒内识别重复",
+            "the publisher gave no id; one was derived from the content, which recognises copies for 60 seconds only",
+        )
+    if story.duplicates:
+        yield Step(
+            "duplicate",
+            f"之后又收到 {story.duplicates} 份相同事件，均未再次处理",
+            f"{story.duplicates} further copies of it arrived and caused nothing",
+            facts={"count": str(story.duplicates), "duplicate_of": decision.event_id},
+        )
+
+
+def _decided(decision: Decision) -> Iterator[Step]:
+    if decision.verdict is Verdict.NO_RULE:
+        yield Step(
+            "no_rule",
+            f"没有规则监听 {decision.event_type}，因此不发送",
+            f"no rule listens to {decision.event_type}, so nothing is sent",
+            facts={"event_type": decision.event_type},
+        )
+    for outcome in decision.outcomes:
+        yield from _rule(outcome)
+    for merged in decision.merged:
+        yield Step(
+            "merged",
+            f"{merged.target} 已由规则 {merged.into_rule_id} 通知，规则 {merged.rule_id} 不再重复发送",
+            f"{merged.target} is told by rule {merged.into_rule_id}; rule {merged.rule_id} does not tell it again",
+            facts={
+                "target": str(merged.target),
+                "rule_id": merged.rule_id,
+                "merged_into": merged.into_rule_id,
+                "role": str(merged.role),
+            },
+        )
+    for call in decision.calls:
+        yield Step(
+            "planned",
+            f"计划经 {call.address} 发送给 {len(call.recipients)} 个对象（{call.priority.word}）",
+            f"to be sent by {call.address} to {len(call.recipients)} recipients ({call.priority.word})",
+            facts={
+                "channel": call.address,
+                "rule_id": call.rule_id,
+                "recipients": str(len(call.recipients)),
+                "priority": call.priority.word,
+            },
+        )
+
+
+def _rule(outcome: RuleOutcome) -> Iterator[Step]:
+    facts = {"rule_id": outcome.rule_id, "rule_version": str(outcome.version)}
+    if outcome.own_setting:
+        facts["own_setting"] = "true"
+    if outcome.result is RuleResult.DISABLED:
+        yield _disabled(outcome, facts)
+        return
+    yield Step(
+        "rule_matched",
+        f"规则「{outcome.name}」匹配",
+        f"rule {outcome.rule_id} matches",
+        facts=facts,
+    )
+    for role in outcome.roles:
+        if not role.targets:
+            name = ROLE_NAMES[role.role]
+            yield Step(
+                "no_recipient",
+                f"岗位「{name}」在本店没有接收人",
+                f"nobody holds the role {role.role} in this store",
+                facts=facts | {"role": str(role.role)},
+            )
+    if outcome.result is RuleResult.FAILED:
+        why = f"（{outcome.detail}）" if outcome.detail else ""
+        yield Step(
+            "template_failed",
+            f"规则「{outcome.name}」的模板无法填写：{outcome.reason}{why}",
+            f"the template of rule {outcome.rule_id} cannot be filled: {outcome.reason} {outcome.detail}".rstrip(),
+            facts=facts | {"reason": outcome.reason},
+        )
+
+
+def _disabled(outcome: RuleOutcome, facts: dict[str, str]) -> Step:
+    zh, en = f"规则「{outcome.name}」已停用", f"rule {outcome.rule_id} is disabled"
+    if outcome.disabled_by:
+        facts["disabled_by"] = outcome.disabled_by
+        zh, en = f"{zh}，操作人 {outcome.disabled_by}", f"{en} by {outcome.disabled_by}"
+    if outcome.disabled_at is not None:
+        facts["disabled_at"] = since = _time(outcome.disabled_at)
+        zh, en = f"{zh}，自 {since}", f"{en} since {since}"
+    if outcome.disabled_until is not None:
+        facts["disabled_until"] = until = _time(outcome.disabled_until)
+        zh, en = f"{zh}，至 {until}", f"{en} until {until}"
+    return Step("rule_disabled", zh, en, facts=facts)
+
+
+def _sent(deliveries: Sequence[DeliveryTold]) -> Iterator[Step]:
+    for delivery in deliveries:
+        facts = {"delivery_id": delivery.id, "channel": delivery.address}
+        for attempt in delivery.attempts:
+            yield _attempt(attempt, facts)
+        yield _standing(delivery, facts)
+        for one in delivery.exceptions:
+            yield Step(
+                "recipient_failed",
+                f"{one.target} 未送达：{_words(_RECIPIENTS, one.reason)[0]}",
+                f"{one.target} was not reached: {_words(_RECIPIENTS, one.reason)[1]}",
+                delivery.updated_at,
+                facts | {"target": str(one.target), "reason": one.reason},
+            )
+
+
+_ATTEMPTS: Mapping[AttemptState, tuple[str, str]] = {
+    AttemptState.STARTED: ("请求已发出，尚无结果", "the answer is still out"),
+    AttemptState.ACCEPTED: ("企业微信已接受", "accepted by WeCom"),
+    AttemptState.ACCEPTED_PARTIAL: (
+        "企业微信已接受，部分接收人无效",
+        "accepted by WeCom, some recipients are invalid",
+    ),
+    AttemptState.REJECTED_RETRYABLE: ("企业微信暂时拒绝", "refused by WeCom for now"),
+    AttemptState.REJECTED_PERMANENT: ("企业微信拒绝", "refused by WeCom"),
+    AttemptState.NOT_SENT: ("请求未能发出", "nothing was sent"),
+    AttemptState.UNKNOWN: ("结果不明，可能已被接受", "outcome unclear, it may have been accepted"),
+}
+
+_STANDINGS: Mapping[DeliveryStatus, tuple[str, str]] = {
+    DeliveryStatus.PENDING: ("等待发送", "is waiting for a sender"),
+    DeliveryStatus.DEFERRED: ("暂缓发送", "is held"),
+    DeliveryStatus.SENDING: ("正在发送", "is being sent"),
+    DeliveryStatus.ACCEPTED: ("已被企业微信接受", "was accepted by WeCom"),
+    DeliveryStatus.FAILED: ("发送失败", "failed"),
+    DeliveryStatus.UNKNOWN: ("结果不明", "has an unknown outcome"),
+    DeliveryStatus.SUPPRESSED: ("未发送", "was not sent on purpose"),
+    DeliveryStatus.EXPIRED: ("已过期", "expired before it could go"),
+    DeliveryStatus.CANCELLED: ("已撤回", "was cancelled before it went"),
+}
+
+_HOLDS: Mapping[str, tuple[str, str]] = {
+    "rate:member": ("等待成员频率额度", "the rate limit of a member"),
+    "rate:robot": ("等待机器人频率额度", "the rate limit of the robot"),
+    "rate:app": ("等待应用频率恢复", "the rate limit of the app"),
+    "retry:busy": ("企业微信繁忙，等待重试", "a further try, WeCom was busy"),
+    "retry:not_sent": ("上次未能发出，等待重试", "a further try, nothing was sent"),
+    "retry:token": ("等待新的 access_token", "a fresh access token"),
+    "retry:unknown": ("上次结果不明，等待重试", "a further try, the last outcome is unclear"),
+}
+
+_RECIPIENTS: Mapping[str, tuple[str, str]] = {
+    "invalid_user": ("成员无效或不在应用可见范围", "no such member, or outside the app's visible range"),
+    "unlicensed_user": ("成员没有接口许可", "the member has no licence for the API"),
+    "invalid_party": ("部门无效或不在应用可见范围", "no such department, or outside the app's visible range"),
+    "invalid_tag": ("标签无效或不在应用可见范围", "no such tag, or outside the app's visible range"),
+}
+
+
+def _words(table: Mapping[str, tuple[str, str]], code: str) -> tuple[str, str]:
+    # Reasons are data that may be older or newer than this table; the word itself is then the best there is.
+    return table.get(code, (code, code))
+
+
+def _attempt(attempt: AttemptTold, facts: dict[str, str]) -> Step:
+    zh, en = _ATTEMPTS[attempt.state]
+    facts = facts | {"attempt_no": str(attempt.number), "state": str(attempt.state)}
+    if attempt.errcode is not None:
+        facts["errcode"] = str(attempt.errcode)
+        zh, en = f"{zh}，errcode {attempt.errcode}", f"{en}, errcode {attempt.errcode}"
+    if attempt.http_status:
+        facts["http_status"] = str(attempt.http_status)
+    if attempt.detail:
+        zh, en = f"{zh}（{attempt.detail}）", f"{en} ({attempt.detail})"
+    return Step(
+        "attempt",
+        f"第 {attempt.number} 次尝试：{zh}",
+        f"attempt {attempt.number}: {en}",
+        attempt.finished_at or attempt.started_at,
+        facts,
+    )
+
+
+def _standing(delivery: DeliveryTold, facts: dict[str, str]) -> Step:
+    zh, en = _STANDINGS[delivery.status]
+    zh, en = f"投递 {delivery.address} {zh}", f"delivery by {delivery.address} {en}"
+    facts = facts | {"recipients": str(delivery.recipients)}
+    if delivery.status is DeliveryStatus.DEFERRED:
+        hold_zh, hold_en = _words(_HOLDS, delivery.hold_reason)
+        zh, en = f"{zh}：{hold_zh}", f"{en}, waiting for {hold_en}"
+        facts["hold_reason"] = delivery.hold_reason
+        if delivery.due_at is not None:
+            facts["until"] = until = _time(delivery.due_at)
+            zh, en = f"{zh}，至 {until}", f"{en}, until {until}"
+    elif delivery.reason:
+        facts["reason"] = delivery.reason
+        zh, en = f"{zh}：{delivery.reason}", f"{en}: {delivery.reason}"
+    return Step(str(delivery.status), zh, en, delivery.updated_at, facts)
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat(" ", "seconds")

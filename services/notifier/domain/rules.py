@@ -1,0 +1,171 @@
+"""Operators' wishes: when this happens, tell those, in these words.
+
+A ``RuleBook`` holds all of them with their templates taken apart, so that an event only looks them up.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from services.notifier.domain.content import Format
+from services.notifier.domain.routing import Role
+from services.notifier.domain.template import MissingPolicy, Template
+from shared.errors import Invalid
+from shared.events.kinds import EventType
+
+
+class Priority(IntEnum):
+    """How urgent a message is; the smaller the sooner."""
+
+    URGENT = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+    @property
+    def word(self) -> str:
+        """``urgent``, ``high``, ``normal`` or ``low``."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One wish, as it acts in one store or in all."""
+
+    id: str
+    """Opaque; a preset's is the event type it is for."""
+    version: int
+    """Counts published changes, from 1."""
+    event_type: str
+    name: str
+    """What people call it: 新订单提醒."""
+    priority: Priority
+    roles: tuple[Role, ...]
+    """Who is told, in order."""
+    template: str
+    format: Format = Format.TEXT
+    missing: MissingPolicy = MissingPolicy.FAIL
+    """What to do when the event leaves out a field that the template shows."""
+    enabled: bool = True
+    disabled_until: datetime | None = None
+    """When a muted rule wakes by itself; None where it is enabled or muted without end."""
+    disabled_by: str = ""
+    disabled_at: datetime | None = None
+    store_id: str = ""
+    """The store whose own setting this is; empty is every store without one."""
+    preset: bool = False
+
+    def acts(self, now: datetime) -> bool:
+        """Whether it is enabled at *now*, or its mute is over."""
+        return self.enabled or (self.disabled_until is not None and self.disabled_until <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A rule with its template taken apart, or with what is wrong with it."""
+
+    rule: Rule
+    template: Template | None
+    problem: str = ""
+    """Why there is no template: the contract changed under a stored rule."""
+
+
+class RuleBook:
+    """All rules of one version, by the event type and the store they act for.
+
+    A rule whose words no longer fit the contract stays in the book with its problem, so that the others go on
+    and the event can say why it was not told.
+    """
+
+    def __init__(self, rules: Iterable[Rule], types: Mapping[str, EventType], *, version: int = 0) -> None:
+        self.version = version
+        self._entries: dict[str, list[Entry]] = {}
+        templates: dict[tuple[str, str], Template | str] = {}
+        for rule in sorted(rules, key=lambda rule: (rule.priority, rule.id, rule.store_id)):
+            words = (rule.event_type, rule.template)
+            if words not in templates:
+                templates[words] = _compile(rule, types)
+            found = templates[words]
+            entry = Entry(rule, None, found) if isinstance(found, str) else Entry(rule, found)
+            self._entries.setdefault(rule.event_type, []).append(entry)
+
+    def entries(self, event_type: str, store_id: str) -> list[Entry]:
+        """The rules that listen to *event_type* as they act in the store, the most urgent first, then by id.
+
+        A store's own setting of a rule takes the place of the one for all stores.
+        """
+        listening = self._entries.get(event_type, [])
+        own = {entry.rule.id for entry in listening if entry.rule.store_id == store_id} if store_id else set()
+        return [
+            entry
+            for entry in listening
+            if entry.rule.store_id == store_id or (not entry.rule.store_id and entry.rule.id not in own)
+        ]
+
+
+def _compile(rule: Rule, types: Mapping[str, EventType]) -> Template | str:
+    known = types.get(rule.event_type)
+    if known is None:
+        return f"the contract has no event {rule.event_type}"
+    try:
+        return Template.compile(rule.template, known.by_name)
+    except Invalid as refusal:
+        return refusal.message
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A rule that ships with Reach, and an event that shows what it says."""
+
+    rule: Rule
+    example: Mapping[str, object]
+    """Data of such an event."""
+    says: str
+    """The words it gives for the example, on the clocks of Asia/Shanghai."""
+
+
+def parse_presets(document: str, types: Mapping[str, EventType]) -> tuple[Preset, ...]:
+    """The presets of a TOML document: a table for each event type.
+
+    Raises Invalid (FIELD_INVALID or TEMPLATE_UNSAFE) naming the preset that is wrong.
+    """
+    tables: dict[str, dict[str, object]] = tomllib.loads(document)
+    return tuple(_preset(event_type, table, types) for event_type, table in tables.items())
+
+
+def _preset(event_type: str, table: Mapping[str, object], types: Mapping[str, EventType]) -> Preset:
+    try:
+        rule = Rule(
+            id=event_type,
+            version=1,
+            event_type=event_type,
+            name=str(table["name"]),
+            priority=Priority[str(table["priority"]).upper()],
+            roles=tuple(Role(str(role)) for role in _list(table["roles"])),
+            template=str(table["template"]),
+            format=Format(str(table.get("format", Format.TEXT))),
+            missing=MissingPolicy(str(table.get("missing", MissingPolicy.FAIL))),
+            preset=True,
+        )
+        Template.compile(rule.template, types[event_type].by_name)
+        return Preset(rule, _table(table["example"]), str(table["says"]))
+    except (KeyError, ValueError) as error:
+        raise Invalid.field(event_type, f"{error} is missing or not known") from error
+    except Invalid as refusal:
+        raise Invalid.field(event_type, refusal.message, reason=refusal.reason) from refusal
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("a list of roles")
+    return value
+
+
+def _table(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("an example")
+    return value

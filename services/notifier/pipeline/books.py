@@ -1,0 +1,105 @@
+"""The rulebook in memory, taken apart and ready to decide with; read again when its version moved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from services.notifier.domain.content import Format
+from services.notifier.domain.decide import decide
+from services.notifier.domain.decision import Decision
+from services.notifier.domain.routing import Bindings, Role
+from services.notifier.domain.rules import Priority, Rule, RuleBook
+from services.notifier.domain.template import MissingPolicy
+from services.notifier.store.rulebook import EVERY_STORE, BookContents, StoredRule, Switch, read_book
+from shared.db.engine import Database
+from shared.events.catalogue import EVENT_TYPES
+from shared.events.kinds import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What operators decided, as of one version."""
+
+    version: int
+    contents: BookContents
+    rules: RuleBook
+    bindings: Bindings
+    zone: tzinfo
+
+    def decide(self, event: Event, now: datetime) -> Decision:
+        """What *event* causes at *now*."""
+        return decide(event, self.rules, self.bindings, zone=self.zone, now=now)
+
+
+class Books:
+    """Holds the latest book. Admission checks its version inside its transaction, so an old one does no harm."""
+
+    def __init__(self, database: Database, zone: tzinfo) -> None:
+        self._database = database
+        self._zone = zone
+        self._book: Book | None = None
+        self._reading = asyncio.Lock()
+
+    async def current(self) -> Book:
+        """The book in memory; read when there is none yet."""
+        return self._book or await self.newer_than(None)
+
+    async def newer_than(self, old: Book | None) -> Book:
+        """Another book than *old*: the one in memory if somebody has read it meanwhile, else as stored now."""
+        async with self._reading:
+            if self._book is None or self._book is old:
+                self._book = await self.fresh()
+        return self._book
+
+    async def fresh(self) -> Book:
+        """The book as stored now; for those who look at it rather than decide with it."""
+        async with self._database.read() as conn:
+            contents = await read_book(conn)
+        if self._book is not None and self._book.version == contents.version:
+            return self._book
+        return open_book(contents, self._zone)
+
+
+def open_book(contents: BookContents, zone: tzinfo) -> Book:
+    """Take the stored rules and bindings apart."""
+    bindings = {(binding.store_id, Role(binding.role)): binding.targets for binding in contents.bindings}
+    rules = RuleBook(acting_rules(contents), EVENT_TYPES, version=contents.version)
+    return Book(contents.version, contents, rules, bindings, zone)
+
+
+def acting_rules(contents: BookContents) -> Iterable[Rule]:
+    """Every rule as it acts for all stores, and once more for each store with a switch of its own."""
+    switches: dict[tuple[str, str], Switch] = {(s.rule_id, s.store_id): s for s in contents.switches}
+    own = {rule.rule_id: [] for rule in contents.rules}  # type: dict[str, list[Switch]]
+    for switch in contents.switches:
+        if switch.store_id != EVERY_STORE:
+            own[switch.rule_id].append(switch)
+    for stored in contents.rules:
+        yield as_acting(stored, switches.get((stored.rule_id, EVERY_STORE)), EVERY_STORE)
+        for switch in own[stored.rule_id]:
+            yield as_acting(stored, switch, switch.store_id)
+
+
+def as_acting(stored: StoredRule, switch: Switch | None, store_id: str) -> Rule:
+    """A stored rule under a switch."""
+    off = switch is not None and not switch.enabled
+    return Rule(
+        id=stored.rule_id,
+        version=stored.version,
+        event_type=stored.event_type,
+        name=stored.name,
+        priority=Priority(stored.priority),
+        roles=tuple(Role(role) for role in stored.roles),
+        template=stored.template,
+        format=Format(stored.format),
+        missing=MissingPolicy(stored.missing),
+        enabled=not off,
+        disabled_until=switch.disabled_until if switch is not None and off else None,
+        disabled_by=switch.updated_by if switch is not None and off else "",
+        disabled_at=switch.updated_at if switch is not None and off else None,
+        store_id=store_id,
+        preset=stored.preset,
+    )

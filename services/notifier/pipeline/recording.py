@@ -1,0 +1,206 @@
+"""Outcomes of many attempts, written in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+from sqlalchemy.exc import DataError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.notifier.pipeline.announcing import announcement
+from services.notifier.pipeline.job import Finished, Job
+from services.notifier.pipeline.limits import Rates
+from services.notifier.pipeline.rests import Rests
+from services.notifier.pipeline.settling import Settled, late, settle
+from services.notifier.store.work import Work
+from shared.clock import Clock
+from shared.db import outbox
+from shared.db.engine import Database
+from shared.db.limits import release_many
+from shared.errors import Invalid
+from shared.supervise import Turn
+from shared.telemetry import metrics
+from shared.telemetry.metrics import Metrics
+from shared.wecom.outcome import Outcome, State
+
+WAKEUP = "deliveries"
+"""Given when deliveries become ready or change their due time."""
+
+_BLAMES_WHAT_IS_WRITTEN = (Invalid, DataError, TypeError, ValueError, OverflowError)
+_UNWRITABLE = Outcome(
+    State.UNKNOWN, cause="defect", detail="the answer could not be written down; see the log"
+)
+
+BATCH = 200
+_IDLE = 5.0
+_log = structlog.get_logger("reach.notifier.attempts")
+
+
+class Recorder:
+    """Takes finished attempts off the queue and settles them."""
+
+    def __init__(
+        self,
+        database: Database,
+        work: Work,
+        outcomes: asyncio.Queue[Finished],
+        rates: Rates,
+        rests: Rests,
+        clock: Clock,
+        numbers: Metrics,
+        *,
+        announce_accepted: bool = True,
+        on_settled: Callable[[Sequence[str]], None] = lambda ids: None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._outcomes = outcomes
+        self._rates = rates
+        self._rests = rests
+        self._clock = clock
+        self._numbers = numbers
+        self._announce_accepted = announce_accepted
+        self._on_settled = on_settled
+        self._jitter = jitter
+        self._batch: list[Finished] = []
+        self._recorded = 0
+        self._progress = asyncio.Event()
+
+    async def caught_up(self, timeout: float) -> bool:
+        """Wait until every outcome that is known now is recorded, at most *timeout* seconds; whether that is so."""
+        known = self._recorded + len(self._batch) + self._outcomes.qsize()
+        try:
+            async with asyncio.timeout(timeout):
+                while self._recorded < known:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self, turn: Turn) -> None:
+        """Record until cancelled. What could not be written stays in hand and is written first the next time."""
+        while True:
+            await self._gather()
+            await self._empty_hands()
+            turn()
+
+    async def flush(self) -> None:
+        """Record everything that is known now; for an orderly stop, after ``run`` has ended."""
+        while self._batch or not self._outcomes.empty():
+            await self._gather()
+            await self._empty_hands()
+
+    async def _empty_hands(self) -> None:
+        while self._batch:
+            done = await self._record_some()
+            del self._batch[:done]
+            self._recorded += done
+            self._progress.set()
+
+    async def _record_some(self) -> int:
+        """Record from the front of what is in hand, as many together as can be; how many that was.
+
+        An outcome that cannot be written must not keep the others from being written: it stands alone at last, and is
+        recorded without what the platform said.
+        """
+        batch = self._batch
+        while True:
+            try:
+                await self._record(batch)
+            except _BLAMES_WHAT_IS_WRITTEN as error:
+                batch = _smaller(batch, error)
+            else:
+                return len(batch)
+
+    async def _gather(self) -> None:
+        if self._batch:
+            return
+        try:
+            async with asyncio.timeout(_IDLE):
+                self._batch.append(await self._outcomes.get())
+        except TimeoutError:
+            return
+        while len(self._batch) < BATCH and not self._outcomes.empty():
+            self._batch.append(self._outcomes.get_nowait())
+
+    async def _record(self, batch: Sequence[Finished]) -> None:
+        now = self._clock.now()
+        settled = [settle(one, now, self._jitter()) for one in batch]
+        kept = await self._database.transact(lambda conn: self._write(conn, settled))
+        for one in settled:
+            if one.next.rest_until is not None:
+                self._rests.note(one.job.channel, one.next.rest_until)
+        self._measure(settled, kept)
+        self._on_settled([one.job.delivery_id for one in settled])
+
+    async def _write(self, conn: AsyncConnection, settled: Sequence[Settled]) -> set[str]:
+        kept = await self._work.settle(conn, [one.settlement for one in settled])
+        await self._work.finish_attempts(
+            conn, [one.attempt if one.job.delivery_id in kept else late(one.attempt) for one in settled]
+        )
+        still_ours = [one for one in settled if one.job.delivery_id in kept]
+        await self._work.mark_recipients(conn, [mark for one in still_ours for mark in one.marks])
+        await self._release(conn, [one.job for one in still_ours if one.unsent])
+        await self._rests.save(conn, [one for one in still_ours if one.next.rest_until is not None])
+        await self.announce(conn, still_ours)
+        if any(not one.final or one.job.lane is not None for one in still_ours):
+            self._database.wakeups.notify(conn, WAKEUP)
+        return kept
+
+    async def _release(self, conn: AsyncConnection, unsent: Sequence[Job]) -> None:
+        releases = [one for job in unsent for one in self._rates.releases(job, job.targets)]
+        await release_many(conn, releases, self._clock.now())
+
+    async def announce(self, conn: AsyncConnection, settled: Sequence[Settled]) -> None:
+        """Announce those of *settled* that are over, in the transaction that ends them."""
+        ended = [one for one in settled if one.final and self._worth_announcing(one)]
+        if ended:
+            now = self._clock.now()
+            await outbox.add(conn, [announcement(one, now) for one in ended])
+            self._database.wakeups.notify(conn, outbox.WAKEUP, others=False)
+
+    def _worth_announcing(self, one: Settled) -> bool:
+        return self._announce_accepted or one.next.status.value != "accepted"
+
+    def _measure(self, settled: Sequence[Settled], kept: set[str]) -> None:
+        for one in settled:
+            channel = one.job.channel.partition(":")[0]
+            self._numbers.add(
+                metrics.ATTEMPTS, service="notifier", channel=channel, outcome=one.attempt.state
+            )
+            if one.attempt.state != "accepted":
+                _log.warning("attempt", **_facts(one))
+            if one.job.delivery_id not in kept:
+                self._numbers.add(metrics.WRITES_FENCED, service="notifier")
+
+
+def _smaller(batch: list[Finished], error: Exception) -> list[Finished]:
+    """The first half of *batch*; a single one without its answer."""
+    if len(batch) > 1:
+        return batch[: len(batch) // 2]
+    one = batch[0]
+    if one.outcome is _UNWRITABLE:
+        raise error
+    _log.error("an outcome cannot be written as it is", delivery_id=one.job.delivery_id, exc_info=error)
+    return [replace(one, outcome=_UNWRITABLE)]
+
+
+def _facts(one: Settled) -> dict[str, object]:
+    return {
+        "delivery_id": one.job.delivery_id,
+        "event_id": one.job.event_id,
+        "store_id": one.job.store_id,
+        "channel": one.job.channel,
+        "attempt_no": one.job.attempt_no,
+        "outcome": one.attempt.state,
+        "errcode": one.errcode,
+        "detail": one.attempt.detail,
+        "then": one.next.status.value,
+        "reason": one.next.reason or one.next.hold_reason,
+    }

@@ -1,0 +1,167 @@
+"""Why did this go out, or not: the story of an event, a message, a delivery, or of what one person was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.notifier.domain.content import Content
+from services.notifier.domain.decision import Decision
+from services.notifier.domain.explain import AttemptTold, DeliveryTold, RecipientTold, Step, Story, explain
+from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
+from services.notifier.domain.planning import PlannedCall, Recipient
+from services.notifier.domain.routing import Role, Target
+from services.notifier.domain.rules import Priority
+from services.notifier.store.reading import (
+    DeliveryView,
+    deliveries_of_event,
+    events_of_target,
+    get_deliveries,
+)
+from shared.db import inbox
+from shared.db.dead import DeadLetter
+from shared.db.engine import Database
+from shared.ops.letters import of_event
+
+MOST_EVENTS = 100
+"""Events told for one person and period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One story."""
+
+    event_id: str
+    store_id: str
+    event_type: str
+    verdict: str
+    """A ``Verdict``, or ``parked`` or ``not_found``."""
+
+    steps: Sequence[Step]
+    deliveries: Sequence[DeliveryView]
+    duplicates: int = 0
+    received_at: datetime | None = None
+    traceparent: str | None = None
+    derived_id: bool = False
+
+
+class Stories:
+    """Tells stories from what was recorded."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_id(self, wanted: str, stores: Collection[str] | None) -> list[Told]:
+        """The stories of an event, message or delivery id in *stores* (None: every store).
+
+        Never empty: an id that nobody knows has a story that says so.
+        """
+        async with self._database.read() as conn:
+            rows = await inbox.find(conn, wanted, stores)
+            if not rows:
+                owners = await get_deliveries(conn, [wanted], stores)
+                rows = [
+                    row for view in owners if (row := await inbox.get(conn, view.store_id, view.event_id))
+                ]
+            told = [await _told(conn, row) for row in rows]
+            told += [_parked(wanted, letter) for letter in await of_event(conn, wanted, stores)]
+        return told or [_not_found(wanted)]
+
+    async def of_target(
+        self, target: Target, start_at: datetime, end_at: datetime, stores: Collection[str] | None
+    ) -> list[Told]:
+        """The stories of what one address was sent in a period, the newest first; at most 100."""
+        async with self._database.read() as conn:
+            found = await events_of_target(conn, target, start_at, end_at, stores, MOST_EVENTS)
+            rows = [await inbox.get(conn, store_id, event_id) for event_id, store_id in found]
+            return [await _told(conn, row) for row in rows if row is not None]
+
+
+async def _told(conn: AsyncConnection, row: RowMapping) -> Told:
+    views = await deliveries_of_event(conn, row["event_id"], row["store_id"])
+    decision = Decision.from_json(row["decision"], [_call(view) for view in views])
+    story = Story(
+        received_at=row["received_at"],
+        door=row["door"],
+        decision=decision,
+        deliveries=[_delivery(view) for view in views],
+        duplicates=row["duplicates"],
+        derived_id=row["derived_id"],
+    )
+    return Told(
+        event_id=row["event_id"],
+        store_id=row["store_id"],
+        event_type=row["event_type"],
+        verdict=row["decision"]["verdict"],
+        steps=explain(story),
+        deliveries=views,
+        duplicates=row["duplicates"],
+        received_at=row["received_at"],
+        traceparent=row["traceparent"],
+        derived_id=row["derived_id"],
+    )
+
+
+def _call(view: DeliveryView) -> PlannedCall:
+    """What was planned, told from what became of it."""
+    recipients = tuple(
+        Recipient(one.target, view.rule_id, Role(one.role) if one.role else None) for one in view.recipients
+    )
+    content = Content.from_json(view.content)
+    return PlannedCall(
+        view.channel, Priority(view.priority), content, recipients, view.rule_id, view.rule_version
+    )
+
+
+def _delivery(view: DeliveryView) -> DeliveryTold:
+    return DeliveryTold(
+        id=view.id,
+        address=view.channel,
+        status=DeliveryStatus(view.status),
+        recipients=len(view.recipients),
+        created_at=view.created_at,
+        updated_at=view.updated_at,
+        reason=view.reason,
+        hold_reason=view.hold_reason or "",
+        due_at=view.due_at,
+        exceptions=[
+            RecipientTold(one.target, one.reason) for one in view.recipients if one.status is not None
+        ],
+        attempts=[
+            AttemptTold(
+                one.attempt_no,
+                AttemptState(one.state),
+                one.started_at,
+                one.finished_at,
+                one.errcode,
+                one.http_status,
+                one.detail,
+            )
+            for one in view.attempts
+        ],
+    )
+
+
+def _parked(event_id: str, letter: DeadLetter) -> Told:
+    facts = {"dead_letter_id": letter.id, "reason": letter.reason, "state": letter.state}
+    step = Step(
+        "parked",
+        f"事件无法处理，已作为死信保存（{letter.reason}）：{letter.detail}",
+        f"could not be taken and is a dead letter ({letter.reason}): {letter.detail}",
+        letter.parked_at,
+        facts,
+    )
+    return Told(event_id, letter.store_id or "", letter.event_type or "", "parked", [step], [])
+
+
+def _not_found(event_id: str) -> Told:
+    step = Step(
+        "not_found",
+        f"没有关于 {event_id} 的记录；请核对编号和门店，或查看死信",
+        f"nothing is recorded under {event_id}; check the id and the store, or look at the dead letters",
+    )
+    return Told(event_id, "", "", "not_found", [step], [])
