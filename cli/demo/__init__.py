@@ -1,0 +1,8 @@
+"""``reach demo``: a restaurant's evening, for people to see and for checks to trust.
+
+cast ──── who works there, and what happens when
+stage ─── the suite and the sandbox, in this process, in a directory that goes away
+evening ─ plays the evening
+verdict ─ compares what arrived with what the rules say; pure
+show ──── progress and the table
+"""

@@ -1,0 +1,140 @@
+"""The suite and the sandbox, in this process, on free ports, in a directory that goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import aiohttp
+from reach.events.v1 import event_service_pb2, event_service_pb2_grpc
+from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
+
+from cli import demo_credentials
+from cli.common import SERVICES
+from cli.connect import calling_at
+from cli.demo.cast import GROUP, PEOPLE, STORE
+from cli.serving import build_of
+from sandbox.profile import Profile
+from sandbox.server import start
+from shared.hosting.host import Host
+from shared.process import Stop
+from shared.settings import Settings, load
+from shared.telemetry import logs
+
+LOG: Final = "suite.log"
+
+_EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
+_NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
+
+
+class Sandbox:
+    """What a tester may ask the sandbox, over HTTP like anybody."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self.url = url
+
+    async def get(self, path: str, **query: str) -> Any:
+        """The answer to ``GET /sandbox/…``; raises ``aiohttp.ClientError`` when it is refused."""
+        async with self._session.get(f"{self.url}/sandbox/{path}", params=query) as reply:
+            reply.raise_for_status()
+            return await reply.json()
+
+    async def post(self, path: str, document: Mapping[str, object]) -> Any:
+        """The answer to ``POST /sandbox/…``."""
+        async with self._session.post(f"{self.url}/sandbox/{path}", json=document) as reply:
+            reply.raise_for_status()
+            return await reply.json()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything is up."""
+
+    notifier: Any
+    events: Any
+    sandbox: Sandbox
+    grpc: str
+
+
+@asynccontextmanager
+async def open_stage() -> AsyncIterator[Stage]:
+    """Start both, and stop both with nothing left behind.
+
+    The suite's log goes to a file that goes too; when the block fails it is shown first.
+    """
+    with TemporaryDirectory(prefix="reach-demo-") as home, (Path(home) / LOG).open("w+") as log:
+        logs.configure(service="demo", level="warning", format="json", stream=log)
+        try:
+            async with AsyncExitStack() as stack:
+                yield await _set_up(stack, home)
+        except Exception:
+            log.seek(0)
+            sys.stderr.write(log.read())
+            raise
+        finally:
+            logs.configure(service="demo", level="warning", format="auto")
+
+
+async def _set_up(stack: AsyncExitStack, home: str) -> Stage:
+    running = await start("127.0.0.1:0", Profile(directory="strict"))
+    stack.push_async_callback(running.stop)
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    sandbox = Sandbox(session, running.url)
+    await sandbox.post("directory", _directory())
+    grpc = await stack.enter_async_context(_suite(_settings(home, running.url)))
+    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _EVENTS, _NOTIFIER))
+    return Stage(
+        notifier_service_pb2_grpc.NotifierServiceStub(channel),
+        event_service_pb2_grpc.EventServiceStub(channel),
+        sandbox,
+        grpc,
+    )
+
+
+def _settings(home: str, sandbox: str) -> Settings:
+    """The same for everybody: what the environment sets is not asked."""
+    chosen = load(
+        {
+            "REACH_HOME": home,
+            "REACH_DEFAULT_STORE": STORE,
+            "REACH_GRPC_LISTEN": "127.0.0.1:0",
+            "REACH_HTTP_LISTEN": "127.0.0.1:0",
+        },
+        service="up",
+    )
+    return demo_credentials.with_sandbox(chosen, sandbox)
+
+
+def _directory() -> dict[str, object]:
+    """Who exists; in strict mode nobody else does, so that a message to anybody else shows."""
+    return {
+        "corp_id": demo_credentials.CORP_ID,
+        "users": [{"userid": one.userid, "name": one.name} for one in PEOPLE.values()],
+        "apps": [{"agentid": demo_credentials.AGENT_ID, "name": "触达", "secret": demo_credentials.SECRET}],
+        "robots": [{"key": demo_credentials.ROBOT_KEY, "group": GROUP}],
+    }
+
+
+@asynccontextmanager
+async def _suite(chosen: Settings) -> AsyncIterator[str]:
+    """The whole suite as ``reach up`` runs it; its gRPC address."""
+    stop = Stop()
+    ready: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
+    host = Host(chosen, [build_of(service) for service in SERVICES], name="up")
+    task = asyncio.create_task(host.run(stop, announce=False, on_ready=ready.set_result), name="suite")
+    task.add_done_callback(lambda _: ready.cancel())  # which changes nothing once it is ready
+    await asyncio.wait({ready})
+    try:
+        if ready.cancelled():
+            await task  # raises why it did not start
+        yield ready.result()["grpc"]
+    finally:
+        stop.request()
+        await task

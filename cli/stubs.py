@@ -1,0 +1,30 @@
+"""The services' stubs, ready to be called."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
+from reach.ops.v1 import ops_service_pb2, ops_service_pb2_grpc
+
+from cli.connect import calling
+from shared.settings import Settings
+
+_OPS = ops_service_pb2.DESCRIPTOR.services_by_name["OpsService"]
+_NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
+
+
+@asynccontextmanager
+async def ops(chosen: Settings, service: str) -> AsyncIterator[Any]:
+    """The operators' stub of *service*; see ``calling`` for what is raised."""
+    async with calling(chosen, service, _OPS) as channel:
+        yield ops_service_pb2_grpc.OpsServiceStub(channel)
+
+
+@asynccontextmanager
+async def notifier(chosen: Settings) -> AsyncIterator[Any]:
+    """The notifier's stub."""
+    async with calling(chosen, "notifier", _NOTIFIER) as channel:
+        yield notifier_service_pb2_grpc.NotifierServiceStub(channel)

@@ -1,0 +1,132 @@
+"""``reach token``: who may call. Works on the identity database itself, whether services run or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cli.common import TOKEN_VARIABLE, quieten_logs, refuse, run, settings, words
+from cli.inputs import duration
+
+if TYPE_CHECKING:
+    from shared.identity.registry import TokenRecord, TokenRegistry
+    from shared.settings import Settings
+
+app = typer.Typer(help="Who may call: create, list and revoke tokens.", no_args_is_help=True)
+
+_Which = Annotated[str, typer.Argument(metavar="TOKEN|ID", help="The id that `list` shows, or the token.")]
+
+
+@app.command("create")
+def create(
+    subject: Annotated[str, typer.Argument(help="Who it is for: alice, pos-gateway.")],
+    kind: Annotated[Literal["human", "service"], typer.Option(help="A person, or a program.")],
+    scopes: Annotated[str, typer.Option(metavar="A,B", help="What it may do, separated by commas.")],
+    stores: Annotated[str, typer.Option(metavar="S1,S2", help="For which stores; * for every store.")],
+    ttl: Annotated[str, typer.Option(help="How long it is good: 12h, 30d. Empty: until revoked.")] = "",
+) -> None:
+    """Issue a token; it is printed once, alone on its line, and cannot be had again."""
+    chosen, life = _chosen(), duration(ttl, "--ttl") if ttl else None
+
+    async def work() -> str:
+        async with _registry(chosen) as registry:
+            return await registry.create(subject, kind, words(scopes), words(stores), life)
+
+    typer.echo(run(work()))
+    typer.echo("Keep it: it is not shown again. Calls need a token from now on.", err=True)
+
+
+@app.command("list")
+def list_tokens() -> None:
+    """List every token ever issued, without its secret."""
+    chosen = _chosen()
+
+    async def work() -> list[TokenRecord]:
+        async with _registry(chosen) as registry:
+            return await registry.list()
+
+    _print(run(work()))
+
+
+@app.command("revoke")
+def revoke(which: _Which) -> None:
+    """Make a token useless, everywhere within five seconds."""
+    chosen = _chosen()
+
+    async def work() -> None:
+        async with _registry(chosen) as registry:
+            await registry.revoke(which)
+
+    run(work())
+    typer.echo("revoked")
+
+
+@app.command("login")
+def login(
+    which: Annotated[str, typer.Argument(metavar="TOKEN|ID", help="Empty: the token in REACH_TOKEN.")] = "",
+) -> None:
+    """Say that the person behind a token is there now; approvals ask for it."""
+    given = which or os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not given:
+        refuse(f"name a token or its id, or set {TOKEN_VARIABLE}")
+    chosen = _chosen()
+
+    async def work() -> datetime:
+        async with _registry(chosen) as registry:
+            return await registry.login(given)
+
+    typer.echo(f"logged in at {run(work()):%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _chosen() -> Settings:
+    quieten_logs()
+    return settings()
+
+
+@asynccontextmanager
+async def _registry(chosen: Settings) -> AsyncIterator[TokenRegistry]:
+    """The identity database, migrated first, so that the first token can be made before the first start."""
+    import asyncio
+
+    from shared import identity
+    from shared.clock import Clock, DatabaseClock, SystemClock
+    from shared.db.engine import Database
+    from shared.db.migrate import migrate
+    from shared.hosting.resources import database_url
+
+    if chosen.database_url is None:
+        chosen.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    url = database_url(chosen, identity.SCHEMA)
+    await asyncio.to_thread(migrate, url, identity.SCHEMA, [identity.LOCATION])
+    database = Database.open(url, schema=identity.SCHEMA)
+    try:
+        clock: Clock = SystemClock()
+        if database.dialect == "postgresql":
+            clock = shared_clock = DatabaseClock(database.server_time)
+            await shared_clock.sync()
+        yield identity.TokenRegistry(database, clock)
+    finally:
+        await database.close()
+
+
+def _print(records: list[TokenRecord]) -> None:
+    from datetime import UTC
+
+    from cli.tables import show
+
+    now = datetime.now(UTC)
+    rows = []
+    for one in records:
+        who = one.principal
+        state = "revoked" if one.revoked_at else "live" if one.is_live(now) else "expired"
+        stores = "*" if who.stores == "*" else ",".join(sorted(who.stores))
+        until = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "-"
+        rows.append(
+            (who.token_id or "", who.subject, who.kind, state, stores, ",".join(sorted(who.scopes)), until)
+        )
+    show(("id", "subject", "kind", "state", "stores", "scopes", "expires"), rows, empty="no token yet")
