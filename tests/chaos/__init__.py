@@ -1,0 +1,1 @@
+"""Kills under load, and the books afterwards: what was accepted, planned, tried, posted and received must agree."""

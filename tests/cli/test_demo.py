@@ -1,0 +1,137 @@
+"""``reach demo``: what it shows, what it leaves, and that it would notice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cli.demo.cast import EVENING, STAFF
+from cli.demo.verdict import Arrival, Duty, attribute, complaints
+from tests.cli.support import environment
+from tests.support.process import until
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+ORDER = Duty("order.created", "【新订单】\n桌号：A01", ["wangdachu", "liqiang"])
+
+FORGETFUL = """
+from cli.demo import evening
+
+evening.PATIENCE = 1.0
+fire = evening.Evening._fire
+
+async def forget(self, moment):
+    if moment.event_type == "member.upgraded":
+        self._fired[moment.event_type] = evening.datetime.now(evening.UTC)
+    else:
+        await fire(self, moment)
+
+evening.Evening._fire = forget
+raise SystemExit(evening.run_demo())
+"""
+
+
+def start(place: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A demo in a session of its own, whose temporary files are in *place*."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment(TMPDIR=str(place), REACH_TOKEN="reach_000000000000_nobodys", REACH_CLOCK="moon"),
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(demo: subprocess.Popen[str]) -> str:
+    """Everything it printed, once it is over with all its processes."""
+    out, _ = demo.communicate(timeout=100)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a demo prints that ends well and leaves nothing."""
+    place = tmp_path_factory.mktemp("demo")
+    demo = start(place, "-m", "cli.main", "demo")
+    out = end(demo)
+    assert demo.returncode == 0, out
+    assert list(place.iterdir()) == []
+    return out
+
+
+def test_the_evening_shows_each_of_the_fourteen_events_with_its_people(shown: str) -> None:
+    table = shown[shown.rindex("what arrived") :].splitlines()
+    assert len({moment.event_type for moment in EVENING}) == 14
+    for moment in EVENING:
+        (row,) = [line for line in table if line.startswith(f"{moment.event_type} ")]
+        assert "【" in row
+        assert row.rstrip().endswith("ms")
+    assert all(person.name in shown for holders in STAFF.values() for person in holders)
+
+
+def test_the_evening_shows_what_else_reach_does(shown: str) -> None:
+    for words in (
+        "sent again after",
+        "nothing sent twice",
+        "disabled by local",
+        "in the group",
+        "pages in order",
+    ):
+        assert words in shown
+    assert "nowhere else" in shown
+
+
+def test_a_demo_in_a_pipe_is_plain_text(shown: str) -> None:
+    assert "\x1b" not in shown
+    assert "\r" not in shown
+
+
+def test_the_demo_notices_what_did_not_arrive(tmp_path: Path) -> None:
+    demo = start(tmp_path, "-c", FORGETFUL)
+    out = end(demo)
+    assert demo.returncode == 1
+    assert "✗ member.upgraded: nothing arrived at 吴芳 (wufang)" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    demo = start(tmp_path, "-m", "cli.main", "demo")
+    until(lambda: any(tmp_path.iterdir()), timeout=60)
+    demo.send_signal(signal.SIGINT)
+    out = end(demo)
+    assert demo.returncode == 1
+    assert "Traceback" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_arrives_as_the_rules_say_is_no_complaint() -> None:
+    found, strangers = attribute([Arrival(who, f"{ORDER.says}\n#k3f9", NOW) for who in ORDER.people], [ORDER])
+    assert strangers == []
+    assert complaints([ORDER], found) == []
+
+
+@pytest.mark.parametrize(
+    ("who", "complaint"),
+    [
+        (["wangdachu"], "order.created: nothing arrived at 李强 (liqiang)"),
+        (["wangdachu", "liqiang", "liqiang"], "order.created: 1 too many at 李强 (liqiang)"),
+        (["wangdachu", "liqiang", "chenjing"], "order.created: 1 too many at 陈静 (chenjing)"),
+    ],
+)
+def test_every_difference_is_a_complaint(who: list[str], complaint: str) -> None:
+    found, _ = attribute([Arrival(one, ORDER.says, NOW) for one in who], [ORDER])
+    assert complaints([ORDER], found) == [complaint]
+
+
+def test_words_of_no_event_are_strangers() -> None:
+    stranger = Arrival("wangdachu", "【新订单】\n桌号：B02", NOW)
+    assert attribute([stranger], [ORDER]) == ({}, [stranger])

@@ -1,0 +1,115 @@
+"""The deployment files as data: what they name exists, and no secret is in them."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+
+from cli.main import app
+from shared.secrets import SecretKey
+from shared.settings import known_variables, load
+from tests.support import compose
+from tools import make_secrets
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "reach"}
+LOOPBACK = "127.0.0.1:"
+
+
+def environment(service: str) -> dict[str, str]:
+    """A service's variables with Compose's ``${NAME:-default}`` resolved to the default."""
+    declared = OURS[service].get("environment", {})
+    return {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value)) for name, value in declared.items()}
+
+
+def command_exists(words: list[str]) -> bool:
+    """Whether the CLI has the command a list of words begins with."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    return words[0] in commands
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_runs_a_command_that_the_cli_has(service: str) -> None:
+    assert command_exists(OURS[service]["command"])
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_sets_only_variables_that_are_read(service: str) -> None:
+    known = {variable.name for variable in known_variables()}
+    known |= {f"{variable.name}_FILE" for variable in known_variables() if variable.secret}
+    assert environment(service).keys() <= known
+
+
+def test_a_health_check_asks_with_a_command_that_the_cli_has() -> None:
+    question = OURS["notifier"]["healthcheck"]["test"]
+    assert question[:2] == ["CMD", "reach"]
+    assert command_exists(question[2:])
+
+
+def test_the_notifiers_settings_are_accepted_as_they_stand(tmp_path: Path) -> None:
+    make_secrets.write(tmp_path)
+    environ = {
+        name: value.replace("/run/secrets", str(tmp_path)) for name, value in environment("notifier").items()
+    }
+    settings = load(environ, service="notifier")
+    assert not settings.embedded
+    assert settings.secret_key_file is not None
+    SecretKey.load(settings.secret_key_file)
+
+
+def test_every_secret_is_declared_and_made() -> None:
+    declared = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
+    assert declared == make_secrets.contents("", "", b"").keys()
+
+
+def test_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    place = tmp_path / "secrets"
+    assert make_secrets.write(place)
+    before = {path.name: path.read_text() for path in place.iterdir()}
+    assert not make_secrets.write(place)
+    assert {path.name: path.read_text() for path in place.iterdir()} == before
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("service", COMPOSE["services"])
+def test_a_port_is_published_on_loopback_only(service: str) -> None:
+    assert all(str(port).startswith(LOOPBACK) for port in COMPOSE["services"][service].get("ports", []))
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_what_a_service_waits_for_can_become_true(service: str) -> None:
+    for name, wait in OURS[service].get("depends_on", {}).items():
+        awaited = COMPOSE["services"][name]
+        if wait["condition"] == "service_healthy":
+            assert "healthcheck" in awaited
+        else:
+            assert awaited["restart"] == "on-failure"  # a job that ends, and is not started again after
+
+
+def test_the_image_runs_as_nobody_of_this_host() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert lines.index("USER 10001") < next(
+        n for n, line in enumerate(lines) if line.startswith("ENTRYPOINT")
+    )
+
+
+def test_what_the_wheel_needs_is_let_into_the_image() -> None:
+    admitted = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
+    sources = {path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()} - {"tests", "bench"}
+    needed = {"pyproject.toml", "requirements.in", "requirements.txt", "README.md", "protos", "tools"}
+    assert sources | needed <= admitted
+
+
+def test_the_tests_own_servers_are_the_versions_we_deploy() -> None:
+    own = YAML(typ="safe").load(compose.FILE)["services"]
+    for name in ("rabbitmq", "postgres"):
+        assert own[name]["image"] == COMPOSE["services"][name]["image"]

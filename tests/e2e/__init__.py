@@ -1,0 +1,1 @@
+"""The composed suite, from outside: real processes, real broker, real database, the sandbox as WeCom."""

@@ -1,0 +1,1 @@
+"""What several suites share: real servers on loan, and how they are cleared away."""
