@@ -33,7 +33,7 @@ def publish(
 
 
 def _payload(data: str) -> dict[str, object]:
-    from shared.events.strict_json import BadJson, load_object
+    from shared.strict_json import BadJson, load_object
 
     try:
         return load_object(text(data, "--data"))

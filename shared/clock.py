@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
+
+from shared.values import value_class
 
 DISAGREEMENT = timedelta(seconds=5)
 """Clocks further apart than this are worth a warning and a count."""
@@ -109,7 +110,7 @@ class DatabaseClock:
             await asyncio.sleep(every.total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Reading:
     """What the sandbox's clock said."""
 

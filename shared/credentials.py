@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -20,6 +19,7 @@ from shared.errors import NotFound
 from shared.secrets import SecretKey
 from shared.settings import Settings
 from shared.telemetry.redaction import register_secret
+from shared.values import value_class
 from shared.wecom.credentials import App, Robot
 
 MAX_AGE = 5.0
@@ -36,7 +36,7 @@ class Kind(StrEnum):
     ROBOT = "robot"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Card:
     """A credential without its secret."""
 

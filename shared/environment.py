@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+
+from shared.values import value_class
 
 # A secret is a line of text; a larger file is a mistake (a directory listing, a log) and is not read.
 _SECRET_FILE_MAX = 64 * 1024
@@ -50,7 +51,7 @@ class Group(BaseModel):
     env_prefix: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Variable:
     """One environment variable that is understood."""
 

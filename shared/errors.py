@@ -19,12 +19,13 @@ into gRPC; ``shared.bus`` the one that turns them into a message's fate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
+from shared.values import value_class
 
-@dataclass(frozen=True, slots=True)
+
+@value_class
 class Violation:
     """One thing wrong with one field of a request."""
 

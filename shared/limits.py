@@ -14,8 +14,10 @@ than needed and never lets more through.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
+
+from shared.values import value_class
 
 State = dict[str, list[list[int]]]
 """Limit name → [[stamp in microseconds since 1970, count], …], the oldest first."""
@@ -25,7 +27,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _BUCKETS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Limit:
     """At most *max* in any rolling *per*."""
 
@@ -37,20 +39,29 @@ class Limit:
     """At least a millisecond."""
     exact: bool = True
     """Keep every stamp (up to *max* of them), or counts in sixtieths of *per*."""
+    width: int = field(init=False)
+    """Microseconds that are counted under one stamp."""
+    stay: int = field(init=False)
+    """Microseconds after which what was counted under a stamp has left the window altogether."""
 
     def __post_init__(self) -> None:
         if self.max < 1 or self.per < timedelta(milliseconds=1):
             raise ValueError(f"limit {self.name}: max must be positive, per at least a millisecond")
+        per = self.per // _MICROSECOND
+        width = 1 if self.exact else max(1, per // _BUCKETS)
+        object.__setattr__(self, "width", width)
+        # The last instant of a slot is width - 1 after its first; it has left one window later.
+        object.__setattr__(self, "stay", width - 1 + per)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Granted:
     """Taken; store the state."""
 
     state: State
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Wait:
     """Nothing was taken; at *until* the same request is granted if nobody else came in between.
 
@@ -66,13 +77,17 @@ class Wait:
 def reserve(state: State, limits: Sequence[Limit], now: datetime, n: int = 1) -> Granted | Wait:
     """Take *n* from every limit, or from none. Raises ``ValueError`` if *n* exceeds a limit's max."""
     at = _micros(now)
-    current = {limit.name: _current(state.get(limit.name, ()), limit, at) for limit in limits}
-    waits = [(_free_at(current[limit.name], limit, n), limit.name) for limit in limits]
-    until, slowest = max(waits, default=(at, ""))
+    until, slowest = at, ""
+    current: State = {}
+    for limit in limits:
+        entries = current[limit.name] = _current(state.get(limit.name, ()), limit, at)
+        free_at = _free_at(entries, limit, n)
+        if free_at > until:
+            until, slowest = free_at, limit.name
     if until > at:
         return Wait(_EPOCH + until * _MICROSECOND, slowest, current)
     for limit in limits:
-        _add(current[limit.name], _slot(at, limit), n)
+        _add(current[limit.name], at - at % limit.width, n)
     return Granted(current)
 
 
@@ -84,7 +99,7 @@ def release(state: State, limits: Sequence[Limit], granted_at: datetime, n: int 
     at = _micros(granted_at)
     kept: State = dict(state)
     for limit in limits:
-        slot = _slot(at, limit)
+        slot = at - at % limit.width
         kept[limit.name] = [
             [stamp, left]
             for stamp, count in state.get(limit.name, [])
@@ -102,33 +117,22 @@ def _micros(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def _width(limit: Limit) -> int:
-    return 1 if limit.exact else max(1, limit.per // _MICROSECOND // _BUCKETS)
-
-
-def _slot(at: int, limit: Limit) -> int:
-    return at - at % _width(limit)
-
-
-def _leaves_at(stamp: int, limit: Limit) -> int:
-    """When what was counted under *stamp* has left the window altogether."""
-    # The last instant of the slot is width - 1 after its first; it has left one window later.
-    return stamp + _width(limit) - 1 + limit.per // _MICROSECOND
-
-
-def _current(entries: Iterable[Sequence[int]], limit: Limit, at: int) -> list[list[int]]:
-    """A copy without what has left, and without a future."""
-    kept: list[list[int]] = []
-    latest = _slot(at, limit)
-    for stamp, count in entries:
-        if _leaves_at(stamp, limit) > at:
-            _add(kept, min(stamp, latest), count)
+def _current(entries: Iterable[list[int]], limit: Limit, at: int) -> list[list[int]]:
+    """A copy without what has left, and without a future; its entries are not to be changed."""
+    gone = at - limit.stay
+    kept = [entry for entry in entries if entry[0] > gone]
+    latest = at - at % limit.width
+    if kept and kept[-1][0] > latest:
+        present: list[list[int]] = []
+        for stamp, count in kept:
+            _add(present, min(stamp, latest), count)
+        return present
     return kept
 
 
 def _add(entries: list[list[int]], stamp: int, count: int) -> None:
     if entries and entries[-1][0] == stamp:
-        entries[-1][1] += count
+        entries[-1] = [stamp, entries[-1][1] + count]
     else:
         entries.append([stamp, count])
 
@@ -137,12 +141,13 @@ def _free_at(entries: list[list[int]], limit: Limit, n: int) -> int:
     """The first instant at which *n* more fit, 0 for now."""
     if n > limit.max:
         raise ValueError(f"limit {limit.name}: {n} never fit into {limit.max}")
-    too_many = sum(count for _, count in entries) + n - limit.max
+    too_many = n - limit.max
+    for entry in entries:
+        too_many += entry[1]
+    if too_many <= 0:
+        return 0
     for stamp, count in entries:
-        if too_many <= 0:
-            break
         too_many -= count
-        leaves = _leaves_at(stamp, limit)
         if too_many <= 0:
-            return leaves
+            return stamp + limit.stay
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import gc
 import os
 import selectors
 import signal
@@ -99,7 +100,19 @@ async def _main(main: Callable[[Stop], Awaitable[None]], watch: _Watch, grace: t
     stop = Stop(grace)
     loop = asyncio.get_running_loop()
     watch.start(lambda: loop.call_soon_threadsafe(stop.request))
+    _spare_the_collector()
     await main(stop)
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from going over what never dies, again and again.
+
+    The libraries alone are some 300,000 objects; with the defaults, looking at them all took a third of the time of
+    a busy process. What is there now stays for good; new objects are looked at in larger batches.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import ipaddress
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +15,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+from shared.values import value_class
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "KiB": 1024, "MiB": 1024 * 1024}
 # Names that only a private network resolves; plain http is accepted for them and for private addresses.
 _PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".test", ".svc")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Address:
     """Where to listen or to connect: a host and a port (0: any free one)."""
 

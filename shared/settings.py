@@ -12,7 +12,6 @@ constant where it is used; what a business user may change is data in the store.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -48,6 +47,7 @@ from shared.setting_types import (
     Words,
     Zone,
 )
+from shared.values import value_class
 
 __all__ = [
     "PORTS",
@@ -65,7 +65,7 @@ DASHSCOPE_API = "https://dashscope.aliyuncs.com/api/v1"
 Store = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Ports:
     """Where a process listens on loopback when nothing else is said."""
 

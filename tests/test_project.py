@@ -67,5 +67,7 @@ def test_every_verb_says_what_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text()
     verbs = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert verbs is not None
-    listed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert set(verbs.group(1).split()) == {line.split()[0] for line in listed.splitlines()}

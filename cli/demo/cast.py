@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from shared.values import value_class
 
 STORE: Final = "xiaoman"
 STORE_NAME: Final = "小满食堂"
@@ -16,7 +17,7 @@ Door = Literal["bus", "rpc"]
 """``bus``: EventService/PublishEvent, then outbox and bus; ``rpc``: NotifierService/TriggerPush."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Person:
     """Somebody with a WeCom account."""
 
@@ -41,7 +42,7 @@ PEOPLE: Final[Mapping[str, Person]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Moment:
     """Something that happens; its data are the example of the type's preset rule."""
 

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -26,6 +25,7 @@ from shared.hosting.host import Host
 from shared.process import Stop
 from shared.settings import Settings, load
 from shared.telemetry import logs
+from shared.values import value_class
 
 LOG: Final = "suite.log"
 
@@ -53,7 +53,7 @@ class Sandbox:
             return await reply.json()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Stage:
     """Everything is up."""
 

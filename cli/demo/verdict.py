@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from cli.demo.cast import PEOPLE
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Arrival:
     """A message at one phone or in one group, as the sandbox shows it."""
 
@@ -20,7 +20,7 @@ class Arrival:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Duty:
     """Words that must arrive, once at each of these people and nowhere else."""
 

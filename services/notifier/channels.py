@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from services.notifier.domain.content import Content, app_payload, payload_bytes, robot_payload
+from services.notifier.domain.content import app_payload, payload_bytes, robot_payload
 from services.notifier.pipeline.job import Job
 from shared.credentials import Credentials
 from shared.errors import Invalid, ReachError
@@ -57,7 +57,7 @@ class WeComChannels:
         robot = await self._credentials.robot(name)
         if robot is None:
             return _missing("robot", name)
-        payload = payload_bytes(robot_payload(Content.from_json(job.content), resend=job.resend_mark))
+        payload = payload_bytes(robot_payload(job.content, resend=job.resend_mark))
         return await self._wecom.send_robot(
             robot, payload, traceparent=job.traceparent, parent=span, deadline=deadline
         )
@@ -66,8 +66,7 @@ class WeComChannels:
         app = await self._credentials.app(name)
         if app is None:
             return _missing("app", name)
-        content = Content.from_json(job.content)
-        body = app_payload(content, job.targets, agent_id=app.agent_id, delivery_id=job.delivery_id)
+        body = app_payload(job.content, job.targets, agent_id=app.agent_id, delivery_id=job.delivery_id)
         return await self._wecom.send_app(
             app, payload_bytes(body), traceparent=job.traceparent, parent=span, deadline=deadline
         )

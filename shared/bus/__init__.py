@@ -8,12 +8,14 @@ was not confirmed may still arrive: publish it again under the same id.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol
 
+from shared.values import value_class
 
-@dataclass(frozen=True, slots=True)
+
+@value_class
 class Incoming:
     """One message as it came, unread."""
 
@@ -31,7 +33,7 @@ class Incoming:
     """``amqp``, ``bus`` (in process), ``http`` or ``grpc``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outgoing:
     """One event ready to leave: CloudEvents in binary mode."""
 
@@ -43,7 +45,7 @@ class Outgoing:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BusStatus:
     """What the bus is doing now."""
 

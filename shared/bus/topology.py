@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from shared.environment import ConfigurationError
+from shared.values import value_class
 
 DELIVERY_LIMIT = 20
 """Deliveries that may fail before the broker parks a message: high, since a crash counts for every prefetched one."""
@@ -32,7 +32,7 @@ class TopologyMismatch(ConfigurationError):
     """The broker has a queue or exchange of that name with other arguments, which it never changes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Topology:
     """The names on one broker."""
 

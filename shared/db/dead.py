@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from shared.db.rows import insert_rows, pack, rows
 from shared.db.tables import dead_letter
 from shared.db.types import DialectName, Id, Instant, json_text
 from shared.errors import Invalid
+from shared.values import value_class
 
 State = Literal["parked", "replayed", "discarded"]
 
@@ -25,7 +25,7 @@ PAGE_LIMIT = 500
 _OPEN = ["state", "closed_at", "closed_by", "note"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeadLetter:
     """Something parked. Its body is kept byte for byte, whatever it is."""
 
@@ -49,7 +49,7 @@ class DeadLetter:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Filter:
     """Which letters; None means any."""
 

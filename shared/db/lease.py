@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -13,9 +12,10 @@ from shared.db.frozen import frozen
 from shared.db.rows import insert_into
 from shared.db.tables import lease
 from shared.db.types import DialectName, Id, Instant
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Lease:
     """Held until *until*. Put *epoch* into the WHERE of every write made under it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -17,11 +16,12 @@ from shared.db.rows import insert_rows, pack, rows
 from shared.db.tables import rate_window
 from shared.db.types import DialectName, Id, Instant, Json
 from shared.limits import Granted, Limit, Wait
+from shared.values import value_class
 
 USAGE_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Request:
     """A wish to use *n* of everything that limits *key*."""
 
@@ -30,7 +30,7 @@ class Request:
     n: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Release:
     """What was granted at *granted_at* and certainly not used."""
 
@@ -40,7 +40,7 @@ class Release:
     n: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Usage:
     """The window of one key, as it was at *updated_at*; see `shared.limits.used`."""
 
@@ -88,9 +88,10 @@ async def reserve_many(
     changed: dict[str, windows.State] = {}
     for request in requests:
         verdict = windows.reserve(states[request.key], request.limits, now, request.n)
-        after = states[request.key] | verdict.state  # keeps other limits under the same key
-        if after != states[request.key]:
-            # A refusal is written too: a stamp from the future, taken to be now, has to age from now on.
+        before = states[request.key]
+        after = {**before, **verdict.state}  # keeps other limits under the same key
+        # A refusal is written too: a stamp from the future, taken to be now, has to age from now on.
+        if isinstance(verdict, Granted) or after != before:
             changed[request.key] = states[request.key] = after
         verdicts.append(verdict)
     await _write(connection, changed, now)

@@ -7,7 +7,6 @@ of its own. Everything runs in one transaction under a lock, so a migration that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from shared.db.connect import check_schema, parse, postgresql_place, prepare_sql
 from shared.db.engine import Database
 from shared.db.faults import translated
 from shared.errors import Unavailable
+from shared.values import value_class
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK_KEY = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Location:
     """A folder of revisions."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db import idempotency
 from shared.errors import Conflict
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Once:
     """A call's key, scoped by store and method; without a key every call is a first one."""
 

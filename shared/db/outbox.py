@@ -7,7 +7,6 @@ again when its claim runs out, so a relay that dies needs nobody to tidy up afte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -33,6 +32,7 @@ from shared.db.payload import decode_body, encode_body
 from shared.db.rows import insert_rows, pack, rows
 from shared.db.tables import outbox
 from shared.db.types import DialectName, Id, Instant
+from shared.values import value_class
 
 WAKEUP = "outbox"
 """Name of the wake-up to give in the transaction that adds events."""
@@ -44,7 +44,7 @@ _NEW = ("id", "type", "store_id", "headers", "body", "body_encoding", "content_t
 _ERROR_LENGTH = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class NewEvent:
     """An event to announce."""
 
@@ -57,7 +57,7 @@ class NewEvent:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Claimed:
     """An event to publish now, under a claim."""
 
@@ -73,7 +73,7 @@ class Claimed:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Failure:
     """A publish that was refused or never confirmed."""
 
@@ -84,7 +84,7 @@ class Failure:
     """When to try again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Backlog:
     """What waits to be published."""
 

@@ -11,7 +11,7 @@ behind it. A unique index on the running rows' lane makes a second one impossibl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from shared.db.faults import Raced
 from shared.db.queue_sql import QueueSql
 from shared.db.rows import pack
 from shared.db.types import DialectName, Id, Instant
+from shared.values import value_class
 
 URGENT, HIGH, NORMAL, LOW = range(4)
 
@@ -86,7 +87,7 @@ def _partial(name: str, condition: str, *columns: str, unique: bool = False) -> 
     return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Settlement:
     """How one claimed row ends its turn."""
 
@@ -103,7 +104,7 @@ class Settlement:
     """Values of the queue's settle columns; a column left out becomes NULL."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Depth:
     """How much work waits."""
 

@@ -13,7 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from weakref import WeakSet
 
@@ -22,6 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.faults import first_line
+from shared.values import value_class
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Signal:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Noted:
     """The names one transaction will wake."""
 

@@ -29,7 +29,7 @@ from shared.events.canonical import Unreadable, content_hash, normalise
 from shared.events.catalogue import EVENT_TYPES, decode, encode
 from shared.events.identity import check_id, check_store, check_type, derived_ids
 from shared.events.kinds import Event, parse_instant
-from shared.events.strict_json import BadJson, check_values, load_object
+from shared.strict_json import BadJson, check_values, load_object
 
 MAX_EVENT_BYTES = 256 * 1024
 PROTOBUF = "application/protobuf"

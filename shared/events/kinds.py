@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime
 from enum import StrEnum
+
+from shared.values import value_class
 
 
 class FieldKind(StrEnum):
@@ -35,7 +37,7 @@ class FieldKind(StrEnum):
 _PERSONAL = frozenset({FieldKind.NAME, FieldKind.PHONE, FieldKind.USERID})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Field:
     """One field of a known event type."""
 
@@ -49,7 +51,7 @@ class Field:
     """Elements, for lists; None is unlimited."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class EventType:
     """A known type of event."""
 
@@ -64,7 +66,7 @@ class EventType:
         object.__setattr__(self, "by_name", {one.name: one for one in self.fields})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Event:
     """One event, read and checked."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from starlette.routing import BaseRoute
 
@@ -12,9 +12,10 @@ from shared.hosting.resources import Resources
 from shared.ops.part import Part
 from shared.rpc.server import Registrar
 from shared.supervise import Loop
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Service:
     """One built service."""
 

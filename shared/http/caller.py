@@ -5,32 +5,52 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import field
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp import ClientRequest, ClientResponse
-from multidict import CIMultiDict
 from opentelemetry.trace import Span
-from yarl import URL
 
 from shared.errors import Invalid
-from shared.http import classify
-from shared.http.connector import Connector, Progress, progress_of_call
+from shared.http.connection import Answer, Lost
 from shared.http.decode import Undecodable, decoded
 from shared.http.failures import HttpFailure, Kind, NotSent, Unclear
+from shared.http.pool import Pool, Unreachable
 from shared.http.tracing import TRACEPARENT, client_span
+from shared.values import value_class
 
 DEADLINE = 10.0
 """Seconds a call may take in all when its caller does not say."""
 
 # What may stand in a request target as it is: no space, no control, no fragment, ASCII only.
 _TARGET = re.compile(r"/[!-\"$-~]*\Z")
+_METHOD = re.compile(r"[A-Z]+\Z")
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*\Z")
+_OURS = "User-Agent: reach\r\nAccept: */*\r\nAccept-Encoding: identity"
 _NO_HEADERS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
+class Headers(Mapping[str, str]):
+    """An answer's headers, looked up without regard to case; of one that came twice, the first."""
+
+    def __init__(self, came: Sequence[tuple[bytes, bytes]]) -> None:
+        self._came = came
+
+    def __getitem__(self, name: str) -> str:
+        wanted = name.lower().encode("latin-1", "replace")
+        for key, value in self._came:
+            if key.lower() == wanted:
+                return value.decode("latin-1")
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name.decode("latin-1").lower() for name, _ in self._came))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+@value_class
 class Reply:
     """What the server answered, whatever its status; redirects are answers too."""
 
@@ -40,26 +60,6 @@ class Reply:
 
     headers: Mapping[str, str] = field(repr=False)
     """Looked up without regard to case."""
-
-
-class _Stopped(Exception):
-    """Carries a lost connection past aiohttp, which would silently send a GET again."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__()
-        self.cause = cause
-
-
-async def _once(
-    request: ClientRequest, send: Callable[[ClientRequest], Awaitable[ClientResponse]]
-) -> ClientResponse:
-    """Middleware: at most one request on the wire, also for methods HTTP calls idempotent."""
-    lost: Exception
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        lost = error
-    raise _Stopped(lost)
 
 
 class Caller:
@@ -92,17 +92,24 @@ class Caller:
         is not used again (shorter than what servers commonly keep, so that we close first).
         Raises :class:`shared.errors.Invalid` for a URL it will not call.
         """
-        self._origin, self.host, self._prefix = _checked(base_url, allowed_hosts)
-        self.base_url = self._origin + self._prefix
+        scheme, self.host, port, self._prefix = _checked(base_url, allowed_hosts)
+        named = f"[{self.host}]" if ":" in self.host else self.host
+        self._authority = f"{named}:{port}" if port else named
+        self.base_url = f"{scheme}://{self._authority}{self._prefix}"
         self.limit = limit
-        self._connect_timeout = connect_timeout
-        self._pool_timeout = pool_timeout
-        self._idle = idle
         self._max_reply_bytes = max_reply_bytes
-        self._ssl: ssl.SSLContext | bool = ssl_context or True
-        self._slots = asyncio.Semaphore(limit)
-        self._session: aiohttp.ClientSession | None = None
-        self._shut = False
+        tls = (ssl_context or ssl.create_default_context()) if scheme == "https" else None
+        self._port = port or (443 if tls else 80)
+        self._pool = Pool(
+            self.host,
+            self._port,
+            tls,
+            limit=limit,
+            wait=pool_timeout,
+            connect_timeout=connect_timeout,
+            idle=idle,
+            max_body=max_reply_bytes,
+        )
 
     async def post(
         self,
@@ -167,101 +174,82 @@ class Caller:
             # The target itself stays out of the text: it may hold a token.
             raise ValueError("the path must start with / and hold printable ASCII only, without #")
         call = _Call(method, self.host, self._prefix + path_and_query.partition("?")[0])
-        url = URL(self.base_url + path_and_query, encoded=True)
+        target = self._prefix + path_and_query
         if parent is None or not parent.is_recording():
-            return _answer(await self._attempt(call, url, body, _out(headers, traceparent), deadline))
-        with client_span(parent, call.method, call.host, url.port, call.path) as span:
-            outcome = await self._attempt(call, url, body, _out(headers, span.traceparent), deadline)
+            request = self._request(method, target, body, headers, traceparent)
+            return _answer(await self._attempt(call, request, deadline))
+        with client_span(parent, method, self.host, self._port, call.path) as span:
+            request = self._request(method, target, body, headers, span.traceparent)
+            outcome = await self._attempt(call, request, deadline)
             span.ended(outcome.kind if isinstance(outcome, HttpFailure) else outcome.status)
         return _answer(outcome)
 
+    @property
+    def spare(self) -> int:
+        """How many open connections wait for their next call."""
+        return self._pool.spare
+
     async def close(self) -> None:
         """Close every connection; calls under way fail. Later calls are not sent."""
-        self._shut = True
-        if self._session is not None:
-            await self._session.close()
+        self._pool.close()
 
-    async def _attempt(
-        self, call: _Call, url: URL, body: bytes | None, headers: CIMultiDict[str], deadline: float
-    ) -> Reply | HttpFailure:
-        """The reply or the failure, as a value: raised outside any ``except``, it drags no URL along."""
-        if self._shut:
-            return call.failed(NotSent, Kind.SHUT)
+    def _request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        traceparent: str | None,
+    ) -> bytes:
+        """The bytes of a request. No coding is asked for: answers are a few hundred bytes."""
+        if not _METHOD.match(method) or method == "HEAD":
+            raise ValueError("the method must be one whose answer has a body")
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._authority}", _OURS]
+        for name, value in headers.items():
+            line = f"{name}: {value}"
+            if not _HEADER.match(line):
+                raise ValueError(f"the header {name!r} cannot be sent as it is")
+            lines.append(line)
+        if traceparent is not None and "traceparent" not in headers and TRACEPARENT.match(traceparent):
+            lines.append(f"traceparent: {traceparent}")
+        if body is not None:
+            lines.append(f"Content-Length: {len(body)}")
+        return "\r\n".join((*lines, "\r\n")).encode("ascii") + (body or b"")
+
+    async def _attempt(self, call: _Call, request: bytes, deadline: float) -> Reply | HttpFailure:
+        """The reply or the failure, as a value: raised outside any ``except``, it drags nothing along."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + deadline
         if deadline <= 0:
             return call.failed(NotSent, Kind.DEADLINE)
-        progress = Progress()
-        mark = progress_of_call.set(progress)
-        bound = asyncio.timeout(deadline)
         try:
-            async with bound:
-                await self._take_place()
-                try:
-                    # From here on anything unforeseen counts as sent; the connector knows better.
-                    progress.stood = True
-                    return await self._exchange(call.method, url, body, headers)
-                finally:
-                    self._slots.release()
-        except _NoSlot:
-            return call.failed(NotSent, Kind.POOL_TIMEOUT)
+            connection = await self._pool.take(until)
+        except Unreachable as why:
+            return call.failed(NotSent, why.kind, why.detail)
         except Exception as error:
-            # Whatever it was, the caller must learn whether the request may have been read.
-            return call.classified(error, progress, bound)
+            return call.failed(NotSent, Kind.UNEXPECTED, type(error).__name__)
+        # From here on anything unforeseen counts as sent.
+        timer = loop.call_at(until, connection.give_up, Kind.DEADLINE)
+        try:
+            return self._reply(await connection.begin(request))
+        except (Lost, Undecodable) as why:
+            return call.failed(Unclear, why.kind, why.detail)
+        except BaseException as error:
+            connection.give_up(Kind.CLOSED)
+            if not isinstance(error, Exception):
+                raise
+            return call.failed(Unclear, Kind.UNEXPECTED, type(error).__name__)
         finally:
-            progress_of_call.reset(mark)
+            timer.cancel()
+            self._pool.back(connection)
 
-    async def _take_place(self) -> None:
-        """One of ``limit`` places. Ours rather than aiohttp's, to tell a full pool from a slow connect."""
-        if not self._slots.locked():
-            await self._slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(self._pool_timeout):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise _NoSlot from None
-
-    async def _exchange(self, method: str, url: URL, body: bytes | None, headers: CIMultiDict[str]) -> Reply:
-        response = await self._opened().request(
-            method, url, data=body, headers=headers, allow_redirects=False, ssl=self._ssl
-        )
-        try:
-            raw = await self._read(response)
-        except BaseException:
-            response.close()
-            raise
-        plain = decoded(raw, response.headers.get("Content-Encoding", ""), self._max_reply_bytes)
-        return Reply(response.status, plain, response.headers)
-
-    async def _read(self, response: ClientResponse) -> bytes:
-        """The body as it came, refused as soon as it passes the cap."""
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await response.content.readany():
-            size += len(chunk)
-            if size > self._max_reply_bytes:
-                raise Undecodable(Kind.TOO_LARGE)
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _opened(self) -> aiohttp.ClientSession:
-        """The session, made on first use because it belongs to the running loop."""
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=Connector(limit=self.limit, idle=self._idle),
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                middlewares=(_once,),
-            )
-        return self._session
+    def _reply(self, answer: Answer) -> Reply:
+        headers = Headers(answer.headers)
+        coding = headers.get("Content-Encoding", "")
+        return Reply(answer.status, decoded(answer.body, coding, self._max_reply_bytes), headers)
 
 
-class _NoSlot(Exception):
-    """Every connection stayed busy."""
-
-
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Call:
     """What may be said about a call."""
 
@@ -272,15 +260,6 @@ class _Call:
     def failed(self, how: type[HttpFailure], kind: Kind, detail: str = "") -> HttpFailure:
         return how(kind, method=self.method, host=self.host, path=self.path, detail=detail)
 
-    def classified(self, error: Exception, progress: Progress, bound: asyncio.Timeout) -> HttpFailure:
-        if isinstance(error, _Stopped):
-            error = error.cause
-        how = Unclear if progress.stood else NotSent
-        if bound.expired() and isinstance(error, TimeoutError):
-            return self.failed(how, Kind.DEADLINE)
-        kind, detail = (classify.after_connection if progress.stood else classify.before_connection)(error)
-        return self.failed(how, kind, detail)
-
 
 def _answer(outcome: Reply | HttpFailure) -> Reply:
     if isinstance(outcome, HttpFailure):
@@ -288,17 +267,8 @@ def _answer(outcome: Reply | HttpFailure) -> Reply:
     return outcome
 
 
-def _out(headers: Mapping[str, str], traceparent: str | None) -> CIMultiDict[str]:
-    """The caller's headers and ours. No coding is asked for: answers are a few hundred bytes."""
-    out = CIMultiDict({"Accept-Encoding": "identity", "User-Agent": "reach"})
-    out.update(headers)
-    if traceparent is not None and TRACEPARENT.match(traceparent):
-        out["traceparent"] = traceparent
-    return out
-
-
-def _checked(base_url: str, allowed_hosts: Collection[str]) -> tuple[str, str, str]:
-    """Origin, host and path of a base URL, after every check that needs no network."""
+def _checked(base_url: str, allowed_hosts: Collection[str]) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path of a base URL, after every check that needs no network."""
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -316,5 +286,4 @@ def _checked(base_url: str, allowed_hosts: Collection[str]) -> tuple[str, str, s
     prefix = parts.path.rstrip("/")
     if prefix and not _TARGET.match(prefix):
         raise Invalid.field("base_url", "its path must be printable ASCII")
-    named = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{named}" + (f":{port}" if port else ""), host, prefix
+    return parts.scheme, host, port, prefix

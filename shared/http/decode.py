@@ -12,6 +12,8 @@ _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
 class Undecodable(Exception):
     """The body cannot be had; ``kind`` says why."""
 
+    detail = ""
+
     def __init__(self, kind: Kind) -> None:
         super().__init__(kind.value)
         self.kind = kind

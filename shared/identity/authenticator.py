@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sqlalchemy import select
 
@@ -17,6 +16,7 @@ from shared.identity.registry import TokenRecord, record
 from shared.identity.secret import TokenText
 from shared.identity.tables import token as tokens
 from shared.rpc.principal import LOCAL_OPERATOR, Principal
+from shared.values import value_class
 
 MAX_AGE = 4.0
 """Seconds a look at the table may be old. With a second for running streams: five from revocation to effect."""
@@ -26,7 +26,7 @@ NEWCOMER_AGE = 0.25
 four queries a second."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Snapshot:
     """All tokens as they were at ``taken`` (monotonic seconds, before the query began)."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -17,11 +16,12 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.identity.secret import TokenText
 from shared.identity.tables import token
 from shared.rpc.principal import EVERY_STORE, SCOPES, Principal
+from shared.values import value_class
 
 LONGEST_SUBJECT = 128
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TokenRecord:
     """A token as it may be shown: without its secret."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from shared.values import value_class
 
 _FORM = re.compile(r"reach_([0-9a-f]{12})_[0-9A-Za-z_-]{43}")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TokenText:
     """A well-formed token; its text never shows up in a representation."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -13,6 +12,7 @@ from shared.credentials import Credentials
 from shared.db.engine import Database
 from shared.db.once import Once
 from shared.limits import Limit
+from shared.values import value_class
 
 
 class CheckStatus(StrEnum):
@@ -24,7 +24,7 @@ class CheckStatus(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Finding:
     """What a check found, and what to do about it."""
 
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
     RESEND = "resend"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class UnknownSend:
     """A send whose outcome nobody can tell."""
 
@@ -93,7 +93,7 @@ LimitsOf = Callable[[str], Sequence[Limit]]
 """The limits that apply to a key of the rate table."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Part:
     """One service of the process, as operators see it."""
 

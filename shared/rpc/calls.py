@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+
+from shared.values import value_class
 
 MINIMUM: Final = 0.05
 """Seconds a call must have left to be begun at all."""
@@ -19,7 +20,7 @@ HELD_BACK: Final = 0.02
 """Seconds kept from sub-calls, so that our own answer can still travel."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class CallClass:
     """The time a kind of call gets, in seconds."""
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 import grpc
@@ -25,6 +25,7 @@ from shared.rpc.principal import Principal
 from shared.rpc.status import DeadlineExceeded, to_status
 from shared.rpc.visit import Method, Visit
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 OPEN: Final = "open"
 """Access of health: everybody, unlogged, also under overload."""
@@ -47,7 +48,7 @@ class Authenticates(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class GuardRules:
     """Who may call what, for how long, and how much at once."""
 

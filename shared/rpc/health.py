@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from shared.values import value_class
 
 SERVING: Final = HealthCheckResponse.SERVING
 NOT_SERVING: Final = HealthCheckResponse.NOT_SERVING
@@ -30,7 +31,7 @@ Check = Callable[[], Awaitable[None]]
 _log = structlog.get_logger("reach.health")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Entry:
     name: str
     check: Check

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from shared.errors import Denied, Unauthenticated
+from shared.values import value_class
 
 Kind = Literal["human", "service", "local"]
 """A person · a program · whoever sits at this machine while no token exists (loopback only)."""
@@ -42,7 +42,7 @@ SCOPES: Final = frozenset(
 """Every permission there is."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Principal:
     """An authenticated caller and what it may do."""
 

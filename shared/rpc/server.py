@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from shared.rpc.address import as_bound, is_loopback
 from shared.rpc.guard import Authenticates, Guard, GuardRules
 from shared.rpc.health import HealthBoard
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 Registrar = Callable[[Any], None]
 """Adds one servicer to a server: ``partial(add_XServicer_to_server, servicer)``."""
@@ -45,7 +45,7 @@ class ListenError(ConfigurationError):
     """The address cannot be listened on; its one problem says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class TlsFiles:
     """PEM files of a listener."""
 

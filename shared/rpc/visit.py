@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from shared.rpc.calls import CallClass
 from shared.rpc.principal import Principal
 from shared.rpc.status import DeadlineExceeded, Defect, code_of
 from shared.telemetry.metrics import RPC_SECONDS, RPCS, Metrics
+from shared.values import value_class
 
 _log = structlog.get_logger("reach.rpc")
 _TIMER_SLACK = 0.01
@@ -27,7 +27,7 @@ _TIMER_SLACK = 0.01
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Method:
     """What the guard must know of a method, found out once."""
 

@@ -5,16 +5,16 @@ Labels are few and bounded (a service, a channel, an outcome): never an id, neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import prometheus_client as prometheus
 from aiohttp import web
 
 from shared.setting_types import Address
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Count:
     """Only ever grows; exported with ``_total``."""
 
@@ -23,7 +23,7 @@ class Count:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Level:
     """Goes up and down."""
 
@@ -32,7 +32,7 @@ class Level:
     labels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Spread:
     """How values are distributed; in seconds unless its name says otherwise."""
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+import orjson
 import structlog
 
 from shared.http import HttpFailure, NotSent, Reply
+from shared.strict_json import refuse_twins
 from shared.wecom.errcodes import RetryClass, classify
 from shared.wecom.outcome import Outcome, State
 
@@ -25,6 +25,8 @@ _MASKED = re.compile(
 )
 # Controls, and the marks that turn text around in a terminal.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# What an answer names as not reached, in the order of Outcome's fields.
+_MISSED = ("invaliduser", "invalidparty", "invalidtag", "unlicenseduser")
 _MIN_REST = timedelta(seconds=5)
 _MAX_REST = timedelta(hours=1)
 
@@ -39,11 +41,10 @@ def parsed(body: bytes) -> dict[str, object]:
     Raises :class:`Garbage`.
     """
     try:
-        value = _DECODER.decode(body.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Garbage("not_utf8") from None
-    except (ValueError, RecursionError):
-        raise Garbage("not_json") from None
+        value = orjson.loads(body)
+        refuse_twins(body, value)
+    except ValueError:
+        raise Garbage("not_json" if _is_utf8(body) else "not_utf8") from None
     if not isinstance(value, dict):
         raise Garbage("not_an_object")
     if body.count(b"{") + body.count(b"[") > _DEPTH and _depth(value) > _DEPTH:
@@ -62,23 +63,33 @@ def errcode_of(answer: dict[str, object]) -> int:
     return code
 
 
-def outcome_of_reply(reply: Reply, secrets: Collection[str] = (), now: datetime | None = None) -> Outcome:
-    """What a reply means for the send. *secrets* are masked wherever the platform echoes them."""
+def outcome_of_reply(
+    reply: Reply,
+    secrets: Collection[str] = (),
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    generation: int | None = None,
+) -> Outcome:
+    """What a reply means for the send. *secrets* are masked wherever the platform echoes them.
+
+    *generation* is that of the access token used; *now* is asked where the answer names an instant.
+    """
     if reply.status != 200:
-        return _by_status(reply, now or datetime.now(UTC))
+        return _by_status(reply, now, generation)
     try:
         answer = parsed(reply.body)
         code = errcode_of(answer)
-        return _by_errcode(code, answer, masked(answer.get("errmsg"), secrets))
+        return _by_errcode(code, answer, masked(answer.get("errmsg"), secrets), generation)
     except Garbage as garbage:
         detail = f"the answer cannot be understood ({garbage})"
-        return Outcome(State.UNKNOWN, str(garbage), detail, http_status=200)
+        return Outcome(State.UNKNOWN, str(garbage), detail, http_status=200, token_generation=generation)
 
 
-def outcome_of_failure(failure: HttpFailure) -> Outcome:
-    """What a call without an answer means for the send."""
+def outcome_of_failure(failure: HttpFailure, generation: int | None = None) -> Outcome:
+    """What a call without an answer means for the send; *generation* as in ``outcome_of_reply``."""
     state = State.NOT_SENT if isinstance(failure, NotSent) else State.UNKNOWN
-    return Outcome(state, failure.kind.value, str(failure), retry_class=RetryClass.RETRY)
+    cause = failure.kind.value
+    return Outcome(state, cause, str(failure), retry_class=RetryClass.RETRY, token_generation=generation)
 
 
 def masked(text: object, secrets: Collection[str] = ()) -> str:
@@ -94,60 +105,55 @@ def masked(text: object, secrets: Collection[str] = ()) -> str:
     return _MASKED.sub(r"\1***", text).strip()[:_ERRMSG_CHARS]
 
 
-def _by_status(reply: Reply, now: datetime) -> Outcome:
-    status = reply.status
-    detail = f"answered with HTTP status {status}"
+def _by_status(reply: Reply, now: Callable[[], datetime], generation: int | None) -> Outcome:
+    status, wait = reply.status, None
     if status == 429:
-        wait = _retry_after(reply.headers.get("Retry-After", ""), now)
-        return Outcome(
-            State.REJECTED_RETRYABLE,
-            "http_429",
-            detail,
-            http_status=429,
-            retry_class=RetryClass.REST,
-            retry_after=wait,
-        )
-    if 300 <= status < 500:
-        return Outcome(
-            State.REJECTED_PERMANENT,
-            f"http_{status}",
-            detail,
-            http_status=status,
-            retry_class=RetryClass.PERM_CONFIG,
-        )
-    # 5xx may follow the work; another 2xx is nothing the platform is known to say.
-    return Outcome(State.UNKNOWN, f"http_{status}", detail, http_status=status, retry_class=RetryClass.RETRY)
-
-
-def _by_errcode(code: int, answer: dict[str, object], errmsg: str) -> Outcome:
-    entry = classify(code)
-    outcome = Outcome(
-        State.REJECTED_RETRYABLE if entry.retryable else State.REJECTED_PERMANENT,
-        errcode=code,
-        errmsg=errmsg,
-        http_status=200,
-        retry_class=entry.retry_class,
-        retry_after=entry.retry_after,
+        state, retry_class = State.REJECTED_RETRYABLE, RetryClass.REST
+        wait = _retry_after(reply.headers.get("Retry-After", ""), now())
+    elif 300 <= status < 500:
+        state, retry_class = State.REJECTED_PERMANENT, RetryClass.PERM_CONFIG
+    else:
+        # 5xx may follow the work; another 2xx is nothing the platform is known to say.
+        state, retry_class = State.UNKNOWN, RetryClass.RETRY
+    return Outcome(
+        state,
+        f"http_{status}",
+        f"answered with HTTP status {status}",
+        http_status=status,
+        retry_class=retry_class,
+        retry_after=wait,
+        token_generation=generation,
     )
+
+
+def _by_errcode(code: int, answer: dict[str, object], errmsg: str, generation: int | None) -> Outcome:
+    entry = classify(code)
+    msgid: str | None = None
+    missed: list[tuple[str, ...]] = [()] * len(_MISSED)
     try:
-        outcome = replace(
-            outcome,
-            msgid=_text(answer, "msgid"),
-            invalid_users=_listed(answer, "invaliduser"),
-            invalid_parties=_listed(answer, "invalidparty"),
-            invalid_tags=_listed(answer, "invalidtag"),
-            unlicensed_users=_listed(answer, "unlicenseduser"),
-        )
+        msgid = _text(answer, "msgid")
+        missed = [_listed(answer, name) for name in _MISSED]
     except Garbage:
         if code == 0:
             raise  # who was reached is then anybody's guess
-        return outcome
-    if code != 0:
-        return outcome
-    missed = (
-        outcome.invalid_users or outcome.invalid_parties or outcome.invalid_tags or outcome.unlicensed_users
+    if code == 0:
+        state = State.ACCEPTED_PARTIAL if any(missed) else State.ACCEPTED
+    else:
+        state = State.REJECTED_RETRYABLE if entry.retryable else State.REJECTED_PERMANENT
+    return Outcome(
+        state,
+        errcode=code,
+        errmsg=errmsg,
+        http_status=200,
+        msgid=msgid,
+        invalid_users=missed[0],
+        invalid_parties=missed[1],
+        invalid_tags=missed[2],
+        unlicensed_users=missed[3],
+        retry_class=entry.retry_class,
+        retry_after=entry.retry_after,
+        token_generation=generation,
     )
-    return replace(outcome, state=State.ACCEPTED_PARTIAL if missed else State.ACCEPTED)
 
 
 def _text(answer: dict[str, object], name: str) -> str | None:
@@ -184,22 +190,12 @@ def _retry_after(text: str, now: datetime) -> timedelta:
     return min(max(wait, _MIN_REST), _MAX_REST)
 
 
-def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key stands twice")
-    return made
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return value
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _depth(value: object) -> int:
@@ -211,7 +207,3 @@ def _depth(value: object) -> int:
             deepest = max(deepest, depth)
             left.extend((child, depth + 1) for child in (item.values() if isinstance(item, dict) else item))
     return deepest
-
-
-# Made once: json.loads with hooks would make one for every answer.
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant, parse_float=_finite)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from urllib.parse import urlencode
+from dataclasses import field
+from urllib.parse import quote_plus, urlencode
 
 from opentelemetry.trace import Span
 
 from shared.clock import Clock
 from shared.http import Caller, HttpFailure, Reply
 from shared.http.caller import DEADLINE
+from shared.values import value_class
 from shared.wecom.answers import Garbage, outcome_of_failure, outcome_of_reply, parsed
 from shared.wecom.credentials import App, Robot
 from shared.wecom.errcodes import RetryClass
@@ -25,9 +26,10 @@ from shared.wecom.outcome import Outcome, State
 from shared.wecom.tokens import TokenAuthority
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
+_NO_DATA: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """An outcome and, where one was understood, the JSON object that came with it."""
 
@@ -35,7 +37,7 @@ class Answer:
     data: Mapping[str, object] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Request:
     """One request but for its credential."""
 
@@ -49,7 +51,8 @@ class _Request:
     wants_data: bool = True
 
     def target(self, name: str, credential: str) -> str:
-        return f"{self.path}?{urlencode({name: credential, **self.params})}"
+        target = f"{self.path}?{name}={quote_plus(credential)}"
+        return f"{target}&{urlencode(self.params)}" if self.params else target
 
 
 class WeComClient:
@@ -138,13 +141,19 @@ class WeComClient:
         except TokenUnavailable as failure:
             return Answer(_without_token(failure))
         target = request.target("access_token", token.value)
-        answer = await self._exchange(request, target, ends_at - clock(), [token.value, app.secret])
+        secrets = (token.value, app.secret)
+        answer = await self._exchange(request, target, ends_at - clock(), secrets, token.generation)
         if answer.outcome.retry_class is RetryClass.REFRESH:
             await self._tokens.invalidate(app, token.generation)
-        return Answer(replace(answer.outcome, token_generation=token.generation), answer.data)
+        return answer
 
     async def _exchange(
-        self, request: _Request, target: str, deadline: float, secrets: Collection[str]
+        self,
+        request: _Request,
+        target: str,
+        deadline: float,
+        secrets: Collection[str],
+        generation: int | None = None,
     ) -> Answer:
         try:
             reply = await self._caller.request(
@@ -157,9 +166,9 @@ class WeComClient:
                 parent=request.parent,
             )
         except HttpFailure as failure:
-            return Answer(outcome_of_failure(failure))
-        outcome = outcome_of_reply(reply, secrets, self._clock.now())
-        return Answer(outcome, _data(reply) if request.wants_data else {})
+            return Answer(outcome_of_failure(failure, generation))
+        outcome = outcome_of_reply(reply, secrets, now=self._clock.now, generation=generation)
+        return Answer(outcome, _data(reply) if request.wants_data else _NO_DATA)
 
 
 def _data(reply: Reply) -> Mapping[str, object]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class App:
     """An app of one corp."""
 
@@ -22,7 +24,7 @@ class App:
         return f"{self.corp_id}/{self.name}/{digest[:16]}"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Robot:
     """A group robot; whoever knows the key can post."""
 

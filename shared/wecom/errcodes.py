@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.values import value_class
 from shared.wecom.errcode_table import ROWS
 
 
@@ -37,7 +37,7 @@ class RetryClass(StrEnum):
     """What the person or the session does next."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Entry:
     """One error code."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from urllib.parse import urlencode
 
 from shared.http import Caller, HttpFailure
+from shared.values import value_class
 from shared.wecom.answers import Garbage, errcode_of, masked, outcome_of_reply, parsed
 from shared.wecom.credentials import App
 from shared.wecom.errcodes import RetryClass, classify
@@ -16,7 +17,7 @@ _TOKEN = re.compile(r"[!-~]{1,2048}\Z")
 _LEAST, _MOST = 60, 7200
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Fetched:
     """A new token."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.values import value_class
 from shared.wecom.errcodes import RetryClass
 
 
@@ -25,7 +25,7 @@ class State(StrEnum):
     """The other side may have accepted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Outcome:
     """One attempt's end. Holds no secret: the platform's text is masked and cut."""
 

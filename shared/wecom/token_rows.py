@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Protocol
 
+from shared.values import value_class
 
-@dataclass(frozen=True, slots=True)
+
+@value_class
 class StoredToken:
     """One row. ``generation`` counts the tokens fetched so far; 0 is none yet."""
 

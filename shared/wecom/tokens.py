@@ -16,6 +16,7 @@ import structlog
 from shared.clock import Clock
 from shared.errors import ReachError
 from shared.http import Caller
+from shared.values import value_class
 from shared.wecom.credentials import App
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.gettoken import Fetched, TokenUnavailable, fetch
@@ -34,7 +35,7 @@ _BREAK, _LONGEST_BREAK = timedelta(seconds=60), timedelta(minutes=15)
 _WRONG_SECRET = frozenset({40001, 40013, 40091})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Token:
     """A token to send with."""
 

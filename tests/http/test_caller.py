@@ -380,15 +380,8 @@ async def test_a_kept_connection_the_server_closed_in_between_is_replaced_unseen
     async with serve(one_each) as wire, calling(wire.url) as caller:
         for _ in range(3):
             await send(caller)
-            await until(lambda: not _open_idle(caller))
+            await until(lambda: caller.spare == 0)
     assert (wire.connections, len(wire.requests)) == (3, 3)
-
-
-def _open_idle(caller: Caller) -> bool:
-    session = caller._session
-    assert session is not None
-    assert session.connector is not None
-    return any(proto.is_connected() for conns in session.connector._conns.values() for proto, _ in conns)
 
 
 @METHODS

@@ -6,7 +6,6 @@ Its JSON holds words as they are sent (phones masked) and no payload.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,6 +14,7 @@ from services.notifier.domain.content import Content
 from services.notifier.domain.planning import PlannedCall, Recipient
 from services.notifier.domain.routing import Role, Target, TargetKind
 from services.notifier.domain.rules import Priority
+from shared.values import value_class
 
 SHAPE = 1
 """Version of the JSON; readers take what they know."""
@@ -44,7 +44,7 @@ class RuleResult(StrEnum):
     """All its targets are told by other rules."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RoleOutcome:
     """How many are meant by one role of a rule."""
 
@@ -55,7 +55,7 @@ class RoleOutcome:
     """Whether they are the default of all stores."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RuleOutcome:
     """What one rule made of the event."""
 
@@ -76,7 +76,7 @@ class RuleOutcome:
     roles: tuple[RoleOutcome, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Merged:
     """A target that two rules or more would have told; it is told once."""
 
@@ -88,7 +88,7 @@ class Merged:
     """The rule that does."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Decision:
     """What was decided about one event."""
 

@@ -6,15 +6,16 @@ Every sentence exists in Chinese and in English over the same facts; ``code`` is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from services.notifier.domain.decision import Decision, RuleOutcome, RuleResult, Verdict
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.routing import ROLE_NAMES, Target
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Step:
     """One thing that happened or was decided."""
 
@@ -27,7 +28,7 @@ class Step:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AttemptTold:
     """One try, as recorded."""
 
@@ -40,7 +41,7 @@ class AttemptTold:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RecipientTold:
     """One recipient whose outcome is its own, as recorded."""
 
@@ -48,7 +49,7 @@ class RecipientTold:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeliveryTold:
     """One delivery, as recorded."""
 
@@ -66,7 +67,7 @@ class DeliveryTold:
     attempts: Sequence[AttemptTold] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Story:
     """What is recorded about one event."""
 

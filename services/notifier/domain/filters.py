@@ -6,11 +6,11 @@ A fixed list, each with the kinds of field it fits. No filter can show more of a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from services.notifier.domain import present
 from services.notifier.domain.present import Presenter
 from shared.events.kinds import FieldKind
+from shared.values import value_class
 
 TRUNCATE_MOST = 1000
 """The longest text ``truncate`` may be asked for, in characters."""
@@ -24,7 +24,7 @@ _TIMES = frozenset({FieldKind.INSTANT, FieldKind.DATE, FieldKind.TEXT})
 _AMOUNTS = frozenset({FieldKind.MONEY, FieldKind.QUANTITY, FieldKind.SCORE, FieldKind.TEXT})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Filter:
     """What one filter does; the fields it does not touch are None."""
 

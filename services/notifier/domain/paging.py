@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from services.notifier.domain.cutting import head, size
+from shared.values import value_class
 
 LEAST = 256
 """The smallest limit in bytes that leaves room for words beside a page's own marks."""
@@ -26,7 +27,7 @@ _HEADING = re.compile(r"#{1,6} ")
 _POOR, _FAIR, _GOOD = -1, 0, 1
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Page:
     """One page of a text."""
 

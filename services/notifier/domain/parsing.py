@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from services.notifier.domain.filters import problem
 from services.notifier.domain.present import PRESENTERS
 from shared.errors import Invalid, Violation
 from shared.events.kinds import Field
+from shared.values import value_class
 
 TEMPLATE_MOST = 8 * 1024
 """Bytes of UTF-8 a template may have."""
@@ -22,7 +22,7 @@ UNSAFE = "TEMPLATE_UNSAFE"
 FIELD_INVALID = "FIELD_INVALID"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Variable:
     """One ``{name|filter:argument}`` as written; filter and argument are empty when there are none."""
 
@@ -36,7 +36,7 @@ class Variable:
 Part = str | Variable
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Objection:
     reason: str
     at: int

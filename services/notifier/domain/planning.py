@@ -6,17 +6,17 @@ One app call reaches up to a thousand people, a hundred departments and a hundre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from services.notifier.domain.content import Content
 from services.notifier.domain.routing import EVERYONE, Channel, Role, Target, TargetKind
 from services.notifier.domain.rules import Priority
+from shared.values import value_class
 
 MOST_PER_CALL = {TargetKind.USER: 1000, TargetKind.PARTY: 100, TargetKind.TAG: 100, TargetKind.ROBOT: 1}
 """Addresses of each kind that one call takes (message/send 90236)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Recipient:
     """One target of a call, and what it is told for."""
 
@@ -27,7 +27,7 @@ class Recipient:
     """The role it was found by; None when it was addressed directly."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Assignment:
     """What one recipient is to be told."""
 
@@ -37,7 +37,7 @@ class Assignment:
     rule_version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlannedCall:
     """One call to be made: a delivery before it has an id."""
 

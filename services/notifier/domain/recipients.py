@@ -6,13 +6,13 @@ Nothing is known about the members of a department or tag; the department itself
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from services.notifier.domain.lifecycle import DeliveryStatus, RecipientStatus
 from services.notifier.domain.routing import Target, TargetKind
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Refused:
     """The lists of invalid receivers in an answer, as the platform wrote them."""
 

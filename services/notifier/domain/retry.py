@@ -13,7 +13,7 @@ A delivery that was unclear once and is never accepted ends as unknown, not as f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -21,6 +21,7 @@ from services.notifier.domain.content import DUPLICATE_INTERVAL
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.routing import Channel
 from services.notifier.domain.rules import Priority
+from shared.values import value_class
 
 DELAYS = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=5))
 """The waits before the second, third and fourth try."""
@@ -51,7 +52,7 @@ class RetryClass(StrEnum):
     STATE = "state"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Answer:
     """What one try brought."""
 
@@ -65,7 +66,7 @@ class Answer:
     """Why we refused it ourselves, as a stable word; empty where the platform did."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Spent:
     """What a delivery has used up before the try at hand."""
 
@@ -77,7 +78,7 @@ class Spent:
     """When the first try started whose outcome nobody knows; None when there was none before this one."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Next:
     """What becomes of the delivery."""
 
@@ -142,7 +143,7 @@ LOST = Next(DeliveryStatus.UNKNOWN, "outcome_unknown")
 """The end of what may have arrived and is not tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class _Case:
     answer: Answer
     channel: Channel

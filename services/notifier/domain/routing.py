@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.errors import Invalid
+from shared.values import value_class
 
 DEFAULT_ACCOUNT = "default"
 """The app credential that sends where a target names none."""
@@ -76,7 +76,7 @@ _IDS: Mapping[TargetKind, tuple[re.Pattern[str], str]] = {
 _ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Target:
     """A typed address."""
 
@@ -123,7 +123,7 @@ Bindings = Mapping[tuple[str, Role], tuple[Target, ...]]
 """Who holds a role: by (store, role), and by ("", role) for every store that says nothing of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Resolution:
     """Who is meant by a role in a store."""
 

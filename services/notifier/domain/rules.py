@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
@@ -16,6 +15,7 @@ from services.notifier.domain.routing import Role
 from services.notifier.domain.template import MissingPolicy, Template
 from shared.errors import Invalid
 from shared.events.kinds import EventType
+from shared.values import value_class
 
 
 class Priority(IntEnum):
@@ -32,7 +32,7 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rule:
     """One wish, as it acts in one store or in all."""
 
@@ -64,7 +64,7 @@ class Rule:
         return self.enabled or (self.disabled_until is not None and self.disabled_until <= now)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Entry:
     """A rule with its template taken apart, or with what is wrong with it."""
 
@@ -117,7 +117,7 @@ def _compile(rule: Rule, types: Mapping[str, EventType]) -> Template | str:
         return refusal.message
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Preset:
     """A rule that ships with Reach, and an event that shows what it says."""
 

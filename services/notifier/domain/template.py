@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
 
@@ -21,6 +20,7 @@ from services.notifier.domain.neutral import Dialect, neutralise
 from services.notifier.domain.parsing import Variable, parse
 from services.notifier.domain.present import Presenter
 from shared.events.kinds import Field, FieldKind
+from shared.values import value_class
 
 UNIT_FIELD = "unit"
 """The field that says what an event's quantities are counted in (份, kg)."""
@@ -42,7 +42,7 @@ class MissingPolicy(StrEnum):
     """Leave out the line it stands in."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rendered:
     """A template with an event's values in it."""
 
@@ -53,7 +53,7 @@ class Rendered:
     """Fields that had neither a value nor a default, in the order of the template."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Placeholder:
     """One ``{…}``, ready to be filled."""
 
@@ -83,7 +83,7 @@ def _unit(data: Mapping[str, object], zone: tzinfo) -> str:
     return "" if present.is_missing(unit) else present.text(unit, zone).strip()[:_UNIT_MOST]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Template:
     """Words with placeholders, checked against the fields of one event type."""
 

@@ -35,6 +35,7 @@ from shared.events.kinds import Event
 from shared.ops.letters import conflicting, note_parked
 from shared.telemetry import metrics, traces
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 Key = tuple[str, str]
 
@@ -47,7 +48,7 @@ class Standing(StrEnum):
     CONFLICT = "conflict"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Plan:
     """What an arrival causes."""
 
@@ -58,7 +59,7 @@ class Plan:
 Decide = Callable[[Book, datetime], Plan]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Arrival:
     """An event at the door, and how to decide about it."""
 
@@ -68,7 +69,7 @@ class Arrival:
     """The message it was read from; None for a caller who waits for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Admitted:
     """What became of one arrival."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from services.notifier.domain.content import Format
@@ -17,9 +16,10 @@ from services.notifier.store.rulebook import EVERY_STORE, BookContents, StoredRu
 from shared.db.engine import Database
 from shared.events.catalogue import EVENT_TYPES
 from shared.events.kinds import Event
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Book:
     """What operators decided, as of one version."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from services.notifier.domain.content import Content
 from services.notifier.domain.routing import Target
 from shared.wecom.outcome import Outcome
 
@@ -23,8 +23,8 @@ class Job:
     """``app:<credential>`` or ``robot:<name>``."""
 
     part: int
-    content: dict[str, Any]
-    """The content as stored; the payload is built from it the same way every time."""
+    content: Content
+    """The payload is built from it the same way every time."""
 
     targets: tuple[Target, ...]
     priority: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from services.notifier.domain.routing import Target, TargetKind
@@ -11,11 +10,12 @@ from services.notifier.pipeline.job import Job
 from shared.db.limits import Release
 from shared.limits import Limit
 from shared.settings import Limits
+from shared.values import value_class
 
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rates:
     """Which limits apply to what."""
 

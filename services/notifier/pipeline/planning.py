@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,9 +20,10 @@ from shared.ids import new_id
 from shared.limits import Wait
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class PlannedPart:
     """A call, and its place among the pages of a report."""
 
@@ -115,7 +115,6 @@ class Planner:
             return
         due = queue.claimed(call.priority, now, owner=self._owner, now=now, lease=self._lease)
         delivery_id = self._add(draft.event, draft.part, draft.go, due, now, new)
-        content: dict[str, Any] = new.deliveries[-1]["content"]  # type: ignore[assignment]
         job = Job(
             delivery_id=delivery_id,
             store_id=draft.event.store_id,
@@ -124,7 +123,7 @@ class Planner:
             rule_id=call.rule_id,
             channel=call.address,
             part=draft.part.part,
-            content=content,
+            content=call.content,
             targets=tuple(one.target for one in draft.go),
             priority=call.priority,
             attempt_no=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -169,11 +170,10 @@ class Recorder:
         return self._announce_accepted or one.next.status.value != "accepted"
 
     def _measure(self, settled: Sequence[Settled], kept: set[str]) -> None:
+        ends = Counter((one.job.channel.partition(":")[0], one.attempt.state) for one in settled)
+        for (channel, state), count in ends.items():
+            self._numbers.add(metrics.ATTEMPTS, count, service="notifier", channel=channel, outcome=state)
         for one in settled:
-            channel = one.job.channel.partition(":")[0]
-            self._numbers.add(
-                metrics.ATTEMPTS, service="notifier", channel=channel, outcome=one.attempt.state
-            )
             if one.attempt.state != "accepted":
                 _log.warning("attempt", **_facts(one))
             if one.job.delivery_id not in kept:

@@ -47,7 +47,7 @@ class Senders:
         *,
         deadline: timedelta = SEND_DEADLINE,
         count: int = 64,
-        backlog: int = 256,
+        backlog: int = 448,
     ) -> None:
         self._channels = channels
         self._outcomes = outcomes

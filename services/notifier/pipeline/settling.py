@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +16,7 @@ from services.notifier.domain.rules import Priority
 from services.notifier.pipeline.job import Finished, Job
 from services.notifier.store.work import AttemptOutcome, RecipientOutcome
 from shared.db.queue import Settlement
+from shared.values import value_class
 from shared.wecom.errcodes import RetryClass as WireClass
 from shared.wecom.outcome import Outcome
 
@@ -31,7 +32,7 @@ _RETRY: Final[Mapping[WireClass, RetryClass]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Settled:
     """Everything to be written about one attempt."""
 

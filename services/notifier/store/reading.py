@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.store.tables import attempt, delivery, recipient
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RecipientView:
     """One recipient as stored; ``status`` is None where it follows the delivery's."""
 
@@ -25,7 +25,7 @@ class RecipientView:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AttemptView:
     """One attempt as stored."""
 
@@ -40,7 +40,7 @@ class AttemptView:
     finished_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class DeliveryView:
     """One delivery as stored, with what was asked for beside it."""
 
@@ -67,7 +67,7 @@ class DeliveryView:
     attempts: tuple[AttemptView, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Filter:
     """Which deliveries to list; None and empty mean no restriction."""
 

@@ -8,7 +8,7 @@ have been decided by the book after the change, on any replica.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.store.tables import role_binding, rule, rule_switch, rulebook
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
+from shared.values import value_class
 
 _ONLY = 1
 """Id of the one rulebook row."""
@@ -26,7 +27,7 @@ _ONLY = 1
 EVERY_STORE = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class StoredRule:
     """A rule as stored, without its switches."""
 
@@ -42,7 +43,7 @@ class StoredRule:
     preset: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Switch:
     """Somebody's decision to switch a rule off or on, for one store or (``""``) for all."""
 
@@ -55,7 +56,7 @@ class Switch:
     updated_by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Binding:
     """The targets of a role in one store or (``""``) by default."""
 
@@ -66,7 +67,7 @@ class Binding:
     updated_by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class BookContents:
     """Everything decided by operators, as of one version."""
 
@@ -145,7 +146,7 @@ async def add_missing_rules(
 async def set_switch(conn: AsyncConnection, dialect: DialectName, switch: Switch) -> None:
     """Write a switch over the one before and turn the page."""
     await _turn_page(conn, dialect)
-    values = {name: getattr(switch, name) for name in Switch.__slots__}
+    values = asdict(switch)
     statement = insert_into(dialect, rule_switch).values(values)
     await conn.execute(
         statement.on_conflict_do_update(

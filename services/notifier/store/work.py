@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.notifier.domain.content import Content
 from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.pipeline.job import Job
 from services.notifier.store.tables import SENDING, attempt, delivery, recipient
@@ -19,6 +20,7 @@ from shared.db.frozen import frozen
 from shared.db.queue import DueQueue, Settlement
 from shared.db.rows import insert_rows, pack, rows
 from shared.db.types import DialectName, Id, Instant
+from shared.values import value_class
 
 SETTLED = ("retries", "refreshes", "resend_mark", "unclear_since", "reason", "updated_at")
 """Columns of its own that a settled delivery brings."""
@@ -36,7 +38,7 @@ class NewWork:
     """Whether some of them wait to be claimed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class AttemptOutcome:
     """How one attempt ended, for its row."""
 
@@ -50,7 +52,7 @@ class AttemptOutcome:
     finished_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RecipientOutcome:
     """One recipient whose outcome differs from its delivery's."""
 
@@ -179,7 +181,7 @@ def _job(row: RowMapping, targets: Sequence[Target], now: datetime) -> Job:
         rule_id=row["rule_id"],
         channel=row["channel"],
         part=row["part"],
-        content=row["content"],
+        content=Content.from_json(row["content"]),
         targets=tuple(targets),
         priority=row["priority"],
         # The row counts settled attempts; the one to be made, or that was under way, is the next.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.notifier.domain.content import Content, Format, room
@@ -23,6 +22,7 @@ from shared.events.kinds import Event
 from shared.ids import new_id
 from shared.rpc.principal import current
 from shared.telemetry.traces import current_traceparent, traceparent_or_new
+from shared.values import value_class
 
 MESSAGE, REPORT = "message", "report"
 """What stands where an event's type would."""
@@ -34,7 +34,7 @@ CALLS_MOST = 2000
 """Calls of one report: its pages to all its receivers are planned in one transaction."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Request:
     """What somebody wants sent."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.notifier.domain.content import Fitted, app_payload, fit, payload_bytes, robot_payload
@@ -26,9 +25,10 @@ from shared.events.envelope import make_event
 from shared.ids import new_id
 from shared.limits import Wait
 from shared.telemetry.traces import current_traceparent, traceparent_or_new
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Taken:
     """What became of an event or message that somebody brought."""
 
@@ -39,7 +39,7 @@ class Taken:
     deliveries: Sequence[DeliveryView]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rehearsed:
     """One call as it would be made."""
 
@@ -50,7 +50,7 @@ class Rehearsed:
     held_by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Preview:
     """What an event would cause now."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,9 +25,10 @@ from shared.db.engine import Database
 from shared.db.once import Once
 from shared.errors import Invalid, NotFound
 from shared.rpc.principal import current
+from shared.values import value_class
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RoleHolders:
     """Who holds a role in one store."""
 

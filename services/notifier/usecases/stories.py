@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.engine import RowMapping
@@ -26,12 +25,13 @@ from shared.db import inbox
 from shared.db.dead import DeadLetter
 from shared.db.engine import Database
 from shared.ops.letters import of_event
+from shared.values import value_class
 
 MOST_EVENTS = 100
 """Events told for one person and period."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Told:
     """One story."""
 

@@ -28,11 +28,16 @@ def load_object(body: bytes) -> dict[str, object]:
     if type(value) is not dict:
         raise BadJson("not a JSON object")
     check_values(value)
+    refuse_twins(body, value)
+    return value
+
+
+def refuse_twins(body: bytes, value: object) -> None:
+    """Raise ``BadJson`` when an object of *body*, of which *value* was read, has the same key twice."""
     # Each pair has one colon. If no string hides one behind an escape, then the counts before and after reading are
     # equal exactly when no pair was dropped; only otherwise is the slow look worth its while.
     if b"\\u003" in body or body.count(b":") != orjson.dumps(value).count(b":"):
         json.loads(body, object_pairs_hook=_unique)
-    return value
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
