@@ -72,10 +72,13 @@ Park = Callable[[Incoming, str, str], Awaitable[None]]
 class Bus(Protocol):
     """One way to move events."""
 
-    def subscribe(self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100) -> None:
+    def subscribe(
+        self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100, abreast: int = 1
+    ) -> None:
         """Have *handler* take what *types* (topic patterns) bring to *queue*, up to *batch* at a time.
 
         Before ``start`` only. Queues of one name share the messages, of different names each get their own.
+        Up to *abreast* batches are handled side by side; only within one does their order hold.
         """
         ...
 

@@ -7,7 +7,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
@@ -24,7 +25,6 @@ PROBATION = 50
 SUSPECT = 3
 """Deliveries that failed before a message is handled alone."""
 
-_PREFETCH_BATCHES = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _DRAIN_SECONDS = 5.0
 _FRAMES = 4096
@@ -38,10 +38,21 @@ class Subscription:
     handler: Handler
     park: Park
     batch: int
+    abreast: int = 1
+    """Batches handled side by side, as they would be by as many replicas."""
     probation: int = 0
     """Messages still to be committed one by one."""
     silence: float = 10.0
     """Seconds without a delivery after which to ask the broker whether there should have been one."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A batch that is being handled."""
+
+    left: list[tuple[int, Incoming]]
+    """Its messages that are not dealt with yet, under their tags."""
+    task: asyncio.Task[None] = field(init=False)
 
 
 class Consumer:
@@ -52,6 +63,9 @@ class Consumer:
         self._channel: AbstractChannel | None = None
         self._tag: str | None = None
         self._buffer: deque[tuple[int, Incoming]] = deque()
+        self._flights: deque[_Flight] = deque()
+        self._unacked: deque[int] = deque()
+        self._finished: set[int] = set()
         self._stirred = asyncio.Event()
         self._broken: str | None = None
         self._stopping = False
@@ -86,13 +100,16 @@ class Consumer:
         finally:
             self._tag = None
             closing.cancel()
+            for flight in self._flights:
+                flight.task.cancel()
+            await self._landed()
 
     def _break(self, why: str) -> None:
         self._broken = self._broken or why
         self._stirred.set()
 
     async def _consume(self, channel: AbstractChannel) -> None:
-        prefetch = 1 if self._sub.probation else _PREFETCH_BATCHES * self._sub.batch
+        prefetch = 1 if self._sub.probation else (self._sub.abreast + 1) * self._sub.batch
         await call(channel.basic_qos(prefetch_count=prefetch))
         self._tag = (await call(channel.basic_consume(self._sub.queue, self._on_message))).consumer_tag
 
@@ -105,27 +122,33 @@ class Consumer:
         tag = message.delivery_tag
         if tag is not None:
             self._buffer.append((tag, incoming(message)))
+            self._unacked.append(tag)
             self._suspicions = 0
             self._stirred.set()
 
     async def _pump(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
-        loop, pause, drain_until = asyncio.get_running_loop(), _FIRST_PAUSE, 0.0
+        loop, pause, drain_until = asyncio.get_running_loop(), _FIRST_PAUSE, float("inf")
         while True:
+            self._stirred.clear()
             if self._broken is not None:
+                await self._landed()  # handlers in flight may still commit
                 raise Lost(self._broken)
-            if self._stopping and not drain_until:
+            if self._stopping and drain_until == float("inf"):
                 await self._cancel(channel)
                 drain_until = loop.time() + _DRAIN_SECONDS
-            if not self._buffer:
+            if loop.time() < drain_until:
+                while batch := self._next_batch():
+                    self._start(batch)
+            if not self._flights:
                 if self._stopping:
                     return
                 await self._wait(connection)
                 continue
-            if drain_until and loop.time() > drain_until:
-                return
             try:
-                await settle(self._next_batch(), self._sub.handler, self._sub.park, self._done)
+                if not await self._first_lands():
+                    continue
             except Unavailable as error:
+                await self._landed()
                 if self._stopping:
                     return
                 log.warning("%s: paused: %s", self._sub.queue, error.reason)
@@ -136,27 +159,66 @@ class Consumer:
                 if self._tag is None and not self._stopping and self._broken is None:
                     await self._consume(channel)
 
-    def _next_batch(self) -> list[Incoming]:
+    def _next_batch(self) -> list[tuple[int, Incoming]]:
+        """The messages to be handled next; none when there are none, or too many in flight."""
+        if not self._buffer or len(self._flights) >= self._sub.abreast:
+            return []
+        if self._flights and (self._sub.probation or self._buffer[0][1].delivery_count >= SUSPECT):
+            return []  # goes alone, so that it takes no other along
         limit = 1 if self._sub.probation else self._sub.batch
-        batch: list[Incoming] = []
-        for _, message in self._buffer:
-            suspect = message.delivery_count >= SUSPECT
-            if len(batch) == limit or (suspect and batch):
+        batch: list[tuple[int, Incoming]] = []
+        while self._buffer and len(batch) < limit:
+            suspect = self._buffer[0][1].delivery_count >= SUSPECT
+            if suspect and batch:
                 break
-            batch.append(message)
+            batch.append(self._buffer.popleft())
             if suspect:
                 break
         return batch
 
-    async def _done(self, count: int) -> None:
-        """Acknowledge the *count* oldest messages. Tags belong to the channel: on a dead one they mean nothing."""
-        for _ in range(count):
-            tag, _message = self._buffer.popleft()
+    def _start(self, batch: list[tuple[int, Incoming]]) -> None:
+        flight = _Flight(batch)
+        messages = [message for _, message in batch]
+        handled = settle(messages, self._sub.handler, self._sub.park, partial(self._done, flight))
+        flight.task = asyncio.create_task(handled)
+        flight.task.add_done_callback(lambda _: self._stirred.set())
+        self._flights.append(flight)
+
+    async def _first_lands(self) -> bool:
+        """Wait until the oldest batch in flight is dealt with, or something else happened; raises what it raises."""
+        flight = self._flights[0]
+        if not flight.task.done():
+            await self._stirred.wait()
+            return False
+        if flight.task.cancelled():
+            raise Lost("a handler was cancelled")
+        if flight.task.exception() is None:
+            self._flights.popleft()
+        flight.task.result()
+        return True
+
+    async def _landed(self) -> None:
+        """Wait until no handler is in flight; what they did not deal with is in front of the buffer again."""
+        await asyncio.gather(*(one.task for one in self._flights), return_exceptions=True)
+        while self._flights:
+            self._buffer.extendleft(reversed(self._flights.pop().left))
+
+    async def _done(self, flight: _Flight, count: int) -> None:
+        """Note that the *count* next messages of *flight* are dealt with; acknowledge all up to the first that is not.
+
+        Tags belong to the channel: on a dead one they mean nothing.
+        """
+        dealt, flight.left = flight.left[:count], flight.left[count:]
+        self._finished.update(tag for tag, _ in dealt)
+        upto = 0
+        while self._unacked and self._unacked[0] in self._finished:
+            upto = self._unacked.popleft()
+            self._finished.discard(upto)
         channel = self._channel
-        if channel is None or self._broken is not None:
+        if not upto or channel is None or self._broken is not None:
             return
         try:
-            await call(channel.basic_ack(tag, multiple=True, wait=False))
+            await call(channel.basic_ack(upto, multiple=True, wait=False))
         except Lost as error:
             self._break(str(error))
             return

@@ -71,7 +71,9 @@ class MemoryBus:
         self._last_error: str | None = None
         self._since = clock.now()
 
-    def subscribe(self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100) -> None:
+    def subscribe(
+        self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100, abreast: int = 1
+    ) -> None:
         """See ``Bus``."""
         if self._tasks or queue in self._queues:
             raise RuntimeError(f"subscribe once for {queue!r}, and before start")

@@ -60,16 +60,20 @@ class RabbitBus:
         self._started = False
         self._status = BusStatus(connected=False, consuming=False, since=clock.now())
 
-    def subscribe(self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100) -> None:
+    def subscribe(
+        self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100, abreast: int = 1
+    ) -> None:
         """See ``Bus``; *queue* is the service's word, of which the topology makes the queue's name."""
         if self._started or queue in self._types:
             raise RuntimeError(f"subscribe once for {queue!r}, and before start")
         self._types[queue] = set(types)
-        self._add(self._topology.queue(queue), handler, batch, self._probation)
+        self._add(self._topology.queue(queue), handler, batch, abreast, self._probation)
         self._add(self._topology.parked_queue(queue), self._given_up, _DRAIN_BATCH)
 
-    def _add(self, queue: str, handler: Handler, batch: int, probation: int = 0) -> None:
-        self._subscriptions.append(Subscription(queue, handler, self._park, batch, probation, self._silence))
+    def _add(self, queue: str, handler: Handler, batch: int, abreast: int = 1, probation: int = 0) -> None:
+        self._subscriptions.append(
+            Subscription(queue, handler, self._park, batch, abreast, probation, self._silence)
+        )
 
     async def bind(self, queue: str, types: Sequence[str]) -> None:
         """See ``Bus``. Raises ``Unavailable`` when the broker is there and does not do it."""

@@ -47,6 +47,9 @@ from shared.telemetry.metrics import Metrics, MetricsServer
 BATCH = 200
 """Messages taken in one transaction at the most; a batch is what has gathered, never waited for."""
 
+ABREAST = 2
+"""Batches in their transactions at once: while the database writes one, the next is read and decided."""
+
 PAUSE = 2.0
 """Seconds between saying NOT_SERVING and closing the doors, so that balancers notice; none on loopback."""
 
@@ -174,7 +177,7 @@ class Host:
             )
         for service in self._services:
             if service.types:
-                bus.subscribe(service.name, service.types, service.handler, batch=BATCH)
+                bus.subscribe(service.name, service.types, service.handler, batch=BATCH, abreast=ABREAST)
         return bus
 
     async def _unrouted(self, keep: Park, message: Incoming, reason: str, detail: str) -> None:
