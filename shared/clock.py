@@ -82,11 +82,10 @@ class DatabaseClock:
         """The database's time, as well as it is known. RuntimeError before the first ``sync``."""
         if self._anchor is None:
             raise RuntimeError("the clock has not been synchronised yet; await sync() first")
-        self._last = max(self._last, self._carried(self._anchor))
+        carried = self._anchor + timedelta(0, self._monotonic() - self._anchored_at)
+        if carried > self._last:
+            self._last = carried
         return self._last
-
-    def _carried(self, anchor: datetime) -> datetime:
-        return anchor + timedelta(seconds=self._monotonic() - self._anchored_at)
 
     async def sync(self) -> None:
         """Look at the database's time once. Raises what ``fetch`` raises, and keeps its course then."""

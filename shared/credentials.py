@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +28,9 @@ MAX_AGE = 5.0
 
 FIRST = "default"
 """Name of the app and the robot that the settings seed."""
+
+
+T = TypeVar("T")
 
 
 class Kind(StrEnum):
@@ -66,19 +70,11 @@ class Credentials:
 
     async def app(self, name: str) -> App | None:
         """The app registered as *name*."""
-        asked_at = time.monotonic()
-        await self._look(asked_at - MAX_AGE)
-        if name not in self._apps:
-            await self._look(asked_at)
-        return self._apps.get(name)
+        return await self._known(lambda: self._apps, name)
 
     async def robot(self, name: str) -> Robot | None:
         """The robot registered as *name*."""
-        asked_at = time.monotonic()
-        await self._look(asked_at - MAX_AGE)
-        if name not in self._robots:
-            await self._look(asked_at)
-        return self._robots.get(name)
+        return await self._known(lambda: self._robots, name)
 
     async def cards(self) -> Sequence[Card]:
         """All of them, by kind and name."""
@@ -130,6 +126,14 @@ class Credentials:
             if wecom.robot_key:
                 key = wecom.robot_key.get_secret_value()
                 await self.put(conn, Kind.ROBOT, FIRST, "", 0, key, "settings")
+
+    async def _known(self, registered: Callable[[], Mapping[str, T]], name: str) -> T | None:
+        asked_at = time.monotonic()
+        if self._read_at < asked_at - MAX_AGE:
+            await self._look(asked_at - MAX_AGE)
+        if name not in registered():
+            await self._look(asked_at)
+        return registered().get(name)
 
     async def _look(self, not_before: float) -> None:
         """Read, unless what is in memory was read at *not_before* (monotonic) or later."""

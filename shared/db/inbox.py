@@ -75,7 +75,7 @@ async def record(connection: AsyncConnection, events: Iterable[Mapping[str, obje
     if not ordered:
         return set()
     new = await connection.execute(_sql(connection).record, {"arriving": pack(ordered)})
-    return {(row.store_id, row.event_id) for row in new}
+    return {(store_id, event_id) for store_id, event_id in new}
 
 
 async def lookup(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, RowMapping]:

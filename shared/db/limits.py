@@ -131,7 +131,7 @@ async def _locked(connection: AsyncConnection, keys: Collection[str], now: datet
 async def _lock(connection: AsyncConnection, ordered: Sequence[str]) -> dict[str, Any]:
     wanted = pack([{"key": key} for key in ordered])
     found = await connection.execute(_statements(connection.dialect.name).lock, {"wanted": wanted})
-    return {row.key: row.state for row in found}
+    return dict(found.tuples().all())
 
 
 async def _write(connection: AsyncConnection, states: Mapping[str, windows.State], now: datetime) -> None:

@@ -16,12 +16,12 @@ class App:
     agent_id: int
     secret: str = field(repr=False)
     name: str
+    token_key: str = field(init=False, repr=False, compare=False)
+    """Names the app's token row. A new secret has a new row: its breaker is not the old one's."""
 
-    @property
-    def token_key(self) -> str:
-        """Names the app's token row. A new secret has a new row: its breaker is not the old one's."""
+    def __post_init__(self) -> None:
         digest = hashlib.sha256(f"reach token\0{self.corp_id}\0{self.secret}".encode()).hexdigest()
-        return f"{self.corp_id}/{self.name}/{digest[:16]}"
+        object.__setattr__(self, "token_key", f"{self.corp_id}/{self.name}/{digest[:16]}")
 
 
 @value_class

@@ -132,14 +132,19 @@ def reference(delivery_id: str) -> str:
     return "#" + digest.translate(_REFERENCE_LETTERS).decode()
 
 
+_ADDED = {Channel.APP: size("\n" + reference("")), Channel.ROBOT: size(RESEND_MARK + "\n")}
+"""Bytes that each channel adds to a main text, or may have to add."""
+
+_ADDRESSED = {TargetKind.USER: "touser", TargetKind.PARTY: "toparty", TargetKind.TAG: "totag"}
+
+
 def room(channel: Channel, form: Format) -> int:
     """Bytes that are left for the words of one message once the channel has added its own.
 
     Raises Invalid (FIELD_INVALID) where the channel has no such form.
     """
     limit = _limit(channel, form)
-    added = "\n" + reference("") if channel is Channel.APP else RESEND_MARK + "\n"
-    return limit - size(added)
+    return limit - _ADDED[channel]
 
 
 def fit(content: Content, channel: Channel, delivery_id: str, *, resend: bool = False) -> Fitted:
@@ -175,10 +180,12 @@ def app_payload(
         "duplicate_check_interval": int(DUPLICATE_INTERVAL.total_seconds()),
         str(content.format): _card(content, main) if content.format is Format.TEXTCARD else {"content": main},
     }
-    for name, kind in (("touser", TargetKind.USER), ("toparty", TargetKind.PARTY), ("totag", TargetKind.TAG)):
-        if ids := [target.id for target in targets if target.kind is kind]:
-            # In one order, wherever the targets were read: the platform compares texts, not sets.
-            body[name] = "|".join(sorted(ids))
+    ids: dict[str, list[str]] = {}
+    for target in targets:
+        ids.setdefault(_ADDRESSED[target.kind], []).append(target.id)
+    for name, listed in ids.items():
+        # In one order, wherever the targets were read: the platform compares texts, not sets.
+        body[name] = "|".join(sorted(listed))
     return body
 
 

@@ -112,10 +112,10 @@ def after(
 
     Raises ValueError for an answer that is still out (STARTED): whoever takes over such a try calls it UNKNOWN.
     """
+    if answer.state in _REACHED:
+        return ACCEPTED
     case = _Case(answer, channel, priority, spent, now, jitter)
     match answer.state:
-        case AttemptState.ACCEPTED | AttemptState.ACCEPTED_PARTIAL:
-            return Next(DeliveryStatus.ACCEPTED)
         case AttemptState.NOT_SENT:
             return case.not_sent()
         case AttemptState.REJECTED_RETRYABLE:
@@ -124,7 +124,7 @@ def after(
             return case.end(answer.cause or str(answer.retry_class or "rejected"))
         case AttemptState.UNKNOWN:
             return case.unclear(started_at)
-        case AttemptState.STARTED:
+        case _:
             raise ValueError("the answer is still out")
 
 
@@ -139,6 +139,8 @@ def forgotten(unclear_since: datetime | None, at: datetime) -> bool:
 _PERMANENT = frozenset(
     {RetryClass.PERM_CONFIG, RetryClass.PERM_INPUT, RetryClass.PERM_TARGET, RetryClass.STATE}
 )
+_REACHED = frozenset({AttemptState.ACCEPTED, AttemptState.ACCEPTED_PARTIAL})
+ACCEPTED = Next(DeliveryStatus.ACCEPTED)
 LOST = Next(DeliveryStatus.UNKNOWN, "outcome_unknown")
 """The end of what may have arrived and is not tried again."""
 

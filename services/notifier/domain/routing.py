@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from enum import StrEnum
 
 from shared.errors import Invalid
@@ -84,6 +85,16 @@ class Target:
     id: str
     account: str = ""
     """Name of the app credential that reaches it, never empty after ``checked``; empty for robots."""
+    address: str = field(init=False, repr=False, compare=False)
+    """The channel as it is stored and shown: ``app:<credential>`` or ``robot:<name>``."""
+    key: tuple[str, str, str] = field(init=False, repr=False, compare=False)
+    """What makes it one recipient. WeCom does not tell userids apart by case."""
+
+    def __post_init__(self) -> None:
+        robot, user = self.kind is TargetKind.ROBOT, self.kind is TargetKind.USER
+        address = f"robot:{self.id}" if robot else f"app:{self.account or DEFAULT_ACCOUNT}"
+        object.__setattr__(self, "address", address)
+        object.__setattr__(self, "key", (address, self.kind, self.id.lower() if user else self.id))
 
     @classmethod
     def checked(cls, kind: TargetKind, ident: str, account: str = "", *, field: str = "target") -> Target:
@@ -102,18 +113,6 @@ class Target:
     def channel(self) -> Channel:
         """The way to it."""
         return Channel.ROBOT if self.kind is TargetKind.ROBOT else Channel.APP
-
-    @property
-    def address(self) -> str:
-        """The channel as it is stored and shown: ``app:<credential>`` or ``robot:<name>``."""
-        if self.kind is TargetKind.ROBOT:
-            return f"robot:{self.id}"
-        return f"app:{self.account or DEFAULT_ACCOUNT}"
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes it one recipient. WeCom does not tell userids apart by case."""
-        return self.address, self.kind, self.id.lower() if self.kind is TargetKind.USER else self.id
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
@@ -138,4 +137,6 @@ def resolve(role: Role, store_id: str, bindings: Bindings) -> Resolution:
     """Who holds *role* in the store; a store's own word stands, also when it is "nobody"."""
     own = bindings.get((store_id, role))
     found = bindings.get(("", role), ()) if own is None else own
+    if len(found) < 2:
+        return Resolution(found, own is None)
     return Resolution(tuple({target.key: target for target in reversed(found)}.values())[::-1], own is None)

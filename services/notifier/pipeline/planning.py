@@ -165,7 +165,6 @@ class Planner:
                 "retries": 0,
                 "refreshes": 0,
                 "resend_mark": False,
-                "unclear_since": None,
                 "reason": "",
                 "traceparent": event.traceparent,
                 "created_at": now,
@@ -182,8 +181,6 @@ class Planner:
                 "part": part.part,
                 "delivery_id": delivery_id,
                 "role": one.role.value if one.role else "",
-                "status": None,
-                "reason": None,
             }
             for one in recipients
         )

@@ -63,13 +63,7 @@ def settle(finished: Finished, now: datetime, jitter: float) -> Settled:
         return _settled(job, released, _attempt(job, state, now, detail=finished.why), (), now, None)
     answer = _answer(outcome)
     following = _policy(job, answer, now, finished.started_at, jitter)
-    refused = Refused.of(
-        users=outcome.invalid_users,
-        unlicensed=outcome.unlicensed_users,
-        parties=outcome.invalid_parties,
-        tags=outcome.invalid_tags,
-    )
-    marks = _marks(job, refused, following) if answer.state is not AttemptState.ACCEPTED else ()
+    marks = _marks(job, outcome, following) if answer.state is not AttemptState.ACCEPTED else ()
     unclear = _unclear_since(job, answer.state, finished.started_at)
     attempt = AttemptOutcome(
         job.delivery_id,
@@ -133,10 +127,16 @@ def _unclear_since(job: Job, state: AttemptState, started_at: datetime) -> datet
     return job.unclear_since or (started_at if state is AttemptState.UNKNOWN else None)
 
 
-def _marks(job: Job, refused: Refused, following: Next) -> tuple[RecipientOutcome, ...]:
+def _marks(job: Job, outcome: Outcome, following: Next) -> tuple[RecipientOutcome, ...]:
     # Marked recipients are left out of later attempts, so only an end may mark them.
     if following.status.open:
         return ()
+    refused = Refused.of(
+        users=outcome.invalid_users,
+        unlicensed=outcome.unlicensed_users,
+        parties=outcome.invalid_parties,
+        tags=outcome.invalid_tags,
+    )
     return tuple(
         RecipientOutcome(job.delivery_id, target.kind.value, target.id, "failed", reason)
         for target, reason in exceptions(job.targets, refused).items()

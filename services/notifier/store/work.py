@@ -16,7 +16,7 @@ from services.notifier.domain.content import Content
 from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.pipeline.job import Job
 from services.notifier.store.tables import SENDING, attempt, delivery, recipient
-from shared.db.frozen import frozen
+from shared.db.frozen import Together, frozen
 from shared.db.queue import DueQueue, Settlement
 from shared.db.rows import insert_rows, pack, rows
 from shared.db.types import DialectName, Id, Instant
@@ -69,7 +69,12 @@ class Work:
     def __init__(self, dialect: DialectName) -> None:
         self.queue = DueQueue(dialect, delivery, running=SENDING, settle_columns=SETTLED)
         self._insert_deliveries = frozen(dialect, insert_rows(dialect, delivery, "deliveries"))
-        self._insert_recipients = frozen(dialect, insert_rows(dialect, recipient, "recipients"))
+        self._insert = Together(
+            dialect,
+            deliveries=insert_rows(dialect, delivery, "deliveries"),
+            recipients=insert_rows(dialect, recipient, "recipients"),
+            attempts=insert_rows(dialect, attempt, "attempts"),
+        )
         self._insert_attempts = frozen(dialect, insert_rows(dialect, attempt, "attempts"))
         self._finish_attempts = frozen(dialect, _finish_attempts(dialect))
         self._mark_recipients = _mark_recipients(dialect)
@@ -77,10 +82,13 @@ class Work:
 
     async def insert(self, conn: AsyncConnection, new: NewWork) -> None:
         """Insert everything of *new*."""
-        await self.insert_deliveries(conn, new.deliveries)
-        if new.recipients:
-            await conn.execute(self._insert_recipients, {"recipients": pack(new.recipients)})
-        await self.start_attempts(conn, new.attempts)
+        if new.deliveries:
+            documents = {
+                "deliveries": pack(new.deliveries),
+                "recipients": pack(new.recipients),
+                "attempts": pack(new.attempts),
+            }
+            await self._insert.execute(conn, documents)
 
     async def insert_deliveries(self, conn: AsyncConnection, planned: Sequence[Mapping[str, object]]) -> None:
         """Insert deliveries alone."""
@@ -221,12 +229,10 @@ def started_attempt(job: Job, owner: str, now: datetime) -> dict[str, object]:
         "epoch": job.epoch,
         "state": "started",
         "http_status": 0,
-        "errcode": None,
         "detail": "",
         "vendor_msgid": "",
         "owner": owner,
         "started_at": now,
-        "finished_at": None,
     }
 
 

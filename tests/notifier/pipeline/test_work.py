@@ -91,7 +91,7 @@ async def test_too_many_jobs_in_hand_claim_nothing_more(replica: Replica) -> Non
     now = replica.clock.now()
     await replica.admit(*(arrival(f"e{n}", now, robot(f"r{n}")) for n in range(5)))
     (sample,) = await _jobs(replica, 1)
-    replica.senders.submit(replace(sample, delivery_id=f"x{n}") for n in range(500))
+    replica.senders.submit(replace(sample, delivery_id=f"x{n}") for n in range(replica.senders.free + 50))
     running = asyncio.create_task(replica.dispatcher.run(lambda: None))
     await asyncio.sleep(0.1)
     running.cancel()
