@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -42,7 +42,7 @@ from shared.rpc.fields import (
     optional_timestamp,
     to_timestamp,
 )
-from shared.rpc.paging import PageTokens, page_size
+from shared.rpc.paging import Cursor, PageTokens, page_size
 from shared.rpc.principal import EVERY_STORE, authorise_store, current, visible_stores
 
 SERVICE: Final = "reach.notifier.v1.NotifierService"
@@ -146,7 +146,7 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         size = page_size(request.page_size)
         return pb.ListRulesResponse(
             rules=[self._rule(rule) for rule in rest[:size]],
-            next_page_token=self._next(request, rest, size, lambda rule: rule.id),
+            next_page_token=self._next(request, rest, size, lambda rule: [rule.id]),
             total_size=len(rules),
         )
 
@@ -222,13 +222,14 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         )
         size = page_size(request.page_size)
         cursor = self._tokens.read(request)
+        before = (datetime.fromisoformat(str(cursor[0])), str(cursor[1])) if cursor else None
         async with self._database.read() as conn:
-            found = await reading.list_deliveries(
-                conn, wanted, before_id=str(cursor[0]) if cursor else "", limit=size + 1
-            )
+            found = await reading.list_deliveries(conn, wanted, before=before, limit=size + 1)
         return pb.ListDeliveriesResponse(
             deliveries=[to_delivery(view, whole=False) for view in found[:size]],
-            next_page_token=self._next(request, found, size, lambda view: view.id),
+            next_page_token=self._next(
+                request, found, size, lambda view: [view.created_at.isoformat(), view.id]
+            ),
         )
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, context: Any) -> pb.GetDeliveryResponse:
@@ -292,8 +293,10 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
             wait=from_duration(request.wait, "wait"),
         )
 
-    def _next(self, request: Message, found: Sequence[Any], size: int, key: Any) -> str:
-        return self._tokens.issue(request, [key(found[size - 1])]) if len(found) > size else ""
+    def _next(
+        self, request: Message, found: Sequence[Any], size: int, cursor: Callable[[Any], Cursor]
+    ) -> str:
+        return self._tokens.issue(request, cursor(found[size - 1])) if len(found) > size else ""
 
     def _rule(self, rule: Rule) -> rule_pb2.Rule:
         acts = rule.acts(self._clock.now())

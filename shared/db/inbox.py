@@ -35,7 +35,9 @@ class _Statements:
         new = [column.name for column in t.c if column.name != "duplicates"]
         insert = insert_rows(dialect, t, "arriving", new).on_conflict_do_nothing()
         self.record = frozen(dialect, insert.returning(t.c.store_id, t.c.event_id))
-        self.lookup = frozen(dialect, select(*known).select_from(keys.join(t, same[0] & same[1])))
+        there = keys.join(t, same[0] & same[1])
+        self.lookup = frozen(dialect, select(*known).select_from(there))
+        self.whole = frozen(dialect, select(t).select_from(there))
         more = rows(dialect, "more", store_id=Id, event_id=Id, copies=Integer())
         copied = (t.c.store_id == more.c.store_id, t.c.event_id == more.c.event_id)
         again = t.c.duplicates + more.c.copies
@@ -80,8 +82,7 @@ async def record(connection: AsyncConnection, events: Iterable[Mapping[str, obje
 
 async def lookup(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, RowMapping]:
     """Type, content hash, received_at and derived_id of the events that are there: a duplicate or a conflict?"""
-    document = pack([{"store_id": store, "event_id": event} for store, event in keys])
-    found = await connection.execute(_sql(connection).lookup, {"keys": document})
+    found = await connection.execute(_sql(connection).lookup, {"keys": _pack_keys(keys)})
     return {(row["store_id"], row["event_id"]): row for row in found.mappings()}
 
 
@@ -111,6 +112,12 @@ async def get(connection: AsyncConnection, store_id: str, event_id: str) -> RowM
     return found.mappings().one_or_none()
 
 
+async def get_many(connection: AsyncConnection, keys: Iterable[Key]) -> dict[Key, RowMapping]:
+    """The whole rows of the events that are there, in one query."""
+    found = await connection.execute(_sql(connection).whole, {"keys": _pack_keys(keys)})
+    return {(row["store_id"], row["event_id"]): row for row in found.mappings()}
+
+
 async def decide(connection: AsyncConnection, decisions: Mapping[Key, object]) -> None:
     """Write what was decided about events that are there (JSON values)."""
     if not decisions:
@@ -126,6 +133,10 @@ async def purge(connection: AsyncConnection, before: datetime, limit: int = 1000
     """Delete up to *limit* events received before *before*, the oldest first; how many there were."""
     gone = await connection.execute(_PURGE, {"before": before, "size": limit})
     return gone.rowcount
+
+
+def _pack_keys(keys: Iterable[Key]) -> str:
+    return pack([{"store_id": store, "event_id": event} for store, event in keys])
 
 
 def _key(event: Mapping[str, object]) -> Key:

@@ -85,6 +85,18 @@ async def test_an_id_is_found_in_the_stores_one_may_see(database: Database) -> N
     assert await stores([]) == []
 
 
+async def test_many_rows_are_got_at_once_each_under_its_key(database: Database) -> None:
+    await record(database, event("a"), event("b"), event("b", "s2", data={"amount": 1}))
+
+    async with database.read() as connection:
+        found = await inbox.get_many(connection, [("s2", "b"), ("s1", "a"), ("s1", "missing")])
+        alone = [await inbox.get(connection, *key) for key in [("s1", "a"), ("s2", "b")]]
+
+    assert [found["s1", "a"], found["s2", "b"]] == alone
+    assert len(found) == 2
+    assert found["s1", "a"]["data"] == {"amount": 280, "客户": "王"}
+
+
 async def test_decisions_are_written_row_by_row(database: Database) -> None:
     await record(database, event("a"), event("b"))
     async with database.write() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.store.tables import attempt, delivery, recipient
+from shared.db.frozen import frozen
+from shared.db.inbox import Key
+from shared.db.rows import pack, rows
+from shared.db.types import DialectName, Id
 from shared.values import value_class
 
 
@@ -102,19 +107,62 @@ _COLUMNS = (
 )
 
 
+class _Statements:
+    """What is asked about many at once: fed by one document, so that there may be any number of them."""
+
+    def __init__(self, dialect: DialectName) -> None:
+        events = rows(dialect, "events", store_id=Id, event_id=Id)
+        planned = (delivery.c.store_id == events.c.store_id) & (delivery.c.event_id == events.c.event_id)
+        self.deliveries = frozen(
+            dialect,
+            sa.select(*_COLUMNS).select_from(events.join(delivery, planned)).order_by(delivery.c.id),
+        )
+        ids = rows(dialect, "ids", id=Id)
+        self.recipients = frozen(
+            dialect,
+            sa.select(recipient)
+            .select_from(ids.join(recipient, recipient.c.delivery_id == ids.c.id))
+            .order_by(recipient.c.delivery_id, recipient.c.kind, recipient.c.target),
+        )
+        self.attempts = frozen(
+            dialect,
+            sa.select(attempt)
+            .select_from(ids.join(attempt, attempt.c.delivery_id == ids.c.id))
+            .order_by(attempt.c.delivery_id, attempt.c.attempt_no),
+        )
+
+
+_statements = cache(_Statements)
+
+
+def _sql(conn: AsyncConnection) -> _Statements:
+    return _statements(conn.dialect.name)
+
+
 async def list_deliveries(
-    conn: AsyncConnection, wanted: Filter, *, before_id: str = "", limit: int
+    conn: AsyncConnection, wanted: Filter, *, before: tuple[datetime, str] | None = None, limit: int
 ) -> list[DeliveryView]:
-    """Deliveries by id, newest first, those before *before_id*; with recipients, without attempts."""
-    query = sa.select(*_COLUMNS).order_by(delivery.c.id.desc()).limit(limit)
-    for condition in _conditions(wanted, before_id):
+    """Deliveries by (created at, id), newest first, those before *before*; with recipients, without attempts."""
+    # By the time first, for the index on it to bound the period and to give the order: by id, a planner reads from
+    # the newest and throws away all there is before the period comes.
+    query = sa.select(*_COLUMNS).order_by(delivery.c.created_at.desc(), delivery.c.id.desc()).limit(limit)
+    for condition in _conditions(wanted, conn.dialect.name):
         query = query.where(condition)
+    if before is not None:
+        at, last = before
+        query = query.where(
+            delivery.c.created_at <= at, sa.or_(delivery.c.created_at < at, delivery.c.id < last)
+        )
     return await _views(conn, (await conn.execute(query)).all(), attempts=False)
 
 
-def _conditions(wanted: Filter, before_id: str) -> Iterable[sa.ColumnElement[bool]]:
+def _conditions(wanted: Filter, dialect: str) -> Iterable[sa.ColumnElement[bool]]:
     if wanted.stores is not None:
-        yield delivery.c.store_id.in_(sorted(wanted.stores))
+        store: sa.ColumnElement[str] = delivery.c.store_id
+        if dialect == "sqlite" and len(wanted.stores) > 1:
+            # The index by store gives several stores in no order; SQLite would take it and sort all they ever had.
+            store = store.concat("")
+        yield store.in_(sorted(wanted.stores))
     if wanted.event_id:
         yield delivery.c.event_id == wanted.event_id
     if wanted.event_types:
@@ -125,8 +173,6 @@ def _conditions(wanted: Filter, before_id: str) -> Iterable[sa.ColumnElement[boo
         yield delivery.c.created_at >= wanted.start_at
     if wanted.end_at is not None:
         yield delivery.c.created_at < wanted.end_at
-    if before_id:
-        yield delivery.c.id < before_id
 
 
 async def get_deliveries(
@@ -141,12 +187,20 @@ async def get_deliveries(
 
 async def deliveries_of_event(conn: AsyncConnection, event_id: str, store_id: str) -> list[DeliveryView]:
     """Everything that was planned for one event, in order, with recipients and attempts."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(delivery.c.event_id == event_id, delivery.c.store_id == store_id)
-        .order_by(delivery.c.id)
-    )
-    return await _views(conn, (await conn.execute(query)).all(), attempts=True)
+    return (await deliveries_of_events(conn, [(store_id, event_id)]))[store_id, event_id]
+
+
+async def deliveries_of_events(
+    conn: AsyncConnection, events: Collection[Key]
+) -> dict[Key, list[DeliveryView]]:
+    """What was planned for each of *events*, as `deliveries_of_event` has it: three queries for all of them."""
+    planned: dict[Key, list[DeliveryView]] = {key: [] for key in events}
+    if planned:
+        document = pack({"store_id": store, "event_id": event} for store, event in planned)
+        found = (await conn.execute(_sql(conn).deliveries, {"events": document})).all()
+        for view in await _views(conn, found, attempts=True):
+            planned[view.store_id, view.event_id].append(view)
+    return planned
 
 
 async def events_of_target(
@@ -156,8 +210,8 @@ async def events_of_target(
     end_at: datetime,
     stores: Collection[str] | None,
     limit: int,
-) -> list[tuple[str, str]]:
-    """(event id, store id) of what one address was sent in a period, newest first."""
+) -> list[Key]:
+    """The events of what one address was sent in a period, newest first."""
     query = (
         sa.select(delivery.c.event_id, delivery.c.store_id, sa.func.max(delivery.c.id).label("newest"))
         .join_from(recipient, delivery, delivery.c.id == recipient.c.delivery_id)
@@ -173,7 +227,7 @@ async def events_of_target(
     )
     if stores is not None:
         query = query.where(delivery.c.store_id.in_(sorted(stores)))
-    return [(row.event_id, row.store_id) for row in await conn.execute(query)]
+    return [(row.store_id, row.event_id) for row in await conn.execute(query)]
 
 
 Changed = tuple[datetime, str, str, int]
@@ -192,7 +246,7 @@ async def changed_since(
         .order_by(delivery.c.updated_at, delivery.c.id)
         .limit(limit)
     )
-    for condition in _conditions(wanted, ""):
+    for condition in _conditions(wanted, conn.dialect.name):
         query = query.where(condition)
     return [row._tuple() for row in await conn.execute(query)]
 
@@ -234,13 +288,8 @@ async def _views(conn: AsyncConnection, found: Sequence[Any], *, attempts: bool)
 
 
 async def _recipients(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, list[RecipientView]]:
-    query = (
-        sa.select(recipient)
-        .where(recipient.c.delivery_id.in_(ids))
-        .order_by(recipient.c.delivery_id, recipient.c.kind, recipient.c.target)
-    )
     found: dict[str, list[RecipientView]] = defaultdict(list)
-    for row in await conn.execute(query):
+    for row in await conn.execute(_sql(conn).recipients, {"ids": pack({"id": one} for one in ids)}):
         _, _, account = row.channel.partition(":")
         target = Target(TargetKind(row.kind), row.target, "" if row.kind == "robot" else account)
         found[row.delivery_id].append(RecipientView(target, row.role, row.status, row.reason or ""))
@@ -248,13 +297,8 @@ async def _recipients(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, li
 
 
 async def _attempts(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, list[AttemptView]]:
-    query = (
-        sa.select(attempt)
-        .where(attempt.c.delivery_id.in_(ids))
-        .order_by(attempt.c.delivery_id, attempt.c.attempt_no)
-    )
     found: dict[str, list[AttemptView]] = defaultdict(list)
-    for row in await conn.execute(query):
+    for row in await conn.execute(_sql(conn).attempts, {"ids": pack({"id": one} for one in ids)}):
         found[row.delivery_id].append(
             AttemptView(
                 row.attempt_no,

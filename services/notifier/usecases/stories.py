@@ -17,7 +17,7 @@ from services.notifier.domain.routing import Role, Target
 from services.notifier.domain.rules import Priority
 from services.notifier.store.reading import (
     DeliveryView,
-    deliveries_of_event,
+    deliveries_of_events,
     events_of_target,
     get_deliveries,
 )
@@ -64,10 +64,8 @@ class Stories:
             rows = await inbox.find(conn, wanted, stores)
             if not rows:
                 owners = await get_deliveries(conn, [wanted], stores)
-                rows = [
-                    row for view in owners if (row := await inbox.get(conn, view.store_id, view.event_id))
-                ]
-            told = [await _told(conn, row) for row in rows]
+                rows = await _rows(conn, [(view.store_id, view.event_id) for view in owners])
+            told = await _told(conn, rows)
             told += [_parked(wanted, letter) for letter in await of_event(conn, wanted, stores)]
         return told or [_not_found(wanted)]
 
@@ -77,12 +75,23 @@ class Stories:
         """The stories of what one address was sent in a period, the newest first; at most 100."""
         async with self._database.read() as conn:
             found = await events_of_target(conn, target, start_at, end_at, stores, MOST_EVENTS)
-            rows = [await inbox.get(conn, store_id, event_id) for event_id, store_id in found]
-            return [await _told(conn, row) for row in rows if row is not None]
+            return await _told(conn, await _rows(conn, found))
 
 
-async def _told(conn: AsyncConnection, row: RowMapping) -> Told:
-    views = await deliveries_of_event(conn, row["event_id"], row["store_id"])
+async def _rows(conn: AsyncConnection, keys: Sequence[inbox.Key]) -> list[RowMapping]:
+    """The events of *keys* that are still there, in that order."""
+    found = await inbox.get_many(conn, keys) if keys else {}
+    return [found[key] for key in keys if key in found]
+
+
+async def _told(conn: AsyncConnection, rows: Sequence[RowMapping]) -> list[Told]:
+    """The stories of *rows*, in that order; as many queries for a hundred of them as for one."""
+    keys = [(row["store_id"], row["event_id"]) for row in rows]
+    views = await deliveries_of_events(conn, keys)
+    return [_story(row, views[key]) for key, row in zip(keys, rows, strict=True)]
+
+
+def _story(row: RowMapping, views: Sequence[DeliveryView]) -> Told:
     decision = Decision.from_json(row["decision"], [_call(view) for view in views])
     story = Story(
         received_at=row["received_at"],

@@ -62,7 +62,8 @@ def upgrade() -> None:
     )
     op.create_index("delivery_by_change", "delivery", ["updated_at"], postgresql_using="brin")
     op.create_index("delivery_by_event", "delivery", ["event_id", "store_id"])
-    op.create_index("delivery_by_store", "delivery", ["store_id", "id"])
+    op.create_index("delivery_by_store", "delivery", ["store_id", "created_at"])
+    op.create_index("delivery_by_time", "delivery", ["created_at"])
     op.create_index(
         "delivery_unknown",
         "delivery",
