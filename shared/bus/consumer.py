@@ -52,6 +52,8 @@ class _Flight:
 
     left: list[tuple[int, Incoming]]
     """Its messages that are not dealt with yet, under their tags."""
+    alone: bool
+    """Whether nothing else may be in flight beside it."""
     task: asyncio.Task[None] = field(init=False)
 
 
@@ -66,6 +68,7 @@ class Consumer:
         self._flights: deque[_Flight] = deque()
         self._unacked: deque[int] = deque()
         self._finished: set[int] = set()
+        self._acking = asyncio.Lock()
         self._stirred = asyncio.Event()
         self._broken: str | None = None
         self._stopping = False
@@ -163,12 +166,13 @@ class Consumer:
         """The messages to be handled next; none when there are none, or too many in flight."""
         if not self._buffer or len(self._flights) >= self._sub.abreast:
             return []
-        if self._flights and (self._sub.probation or self._buffer[0][1].delivery_count >= SUSPECT):
-            return []  # goes alone, so that it takes no other along
+        alone = self._sub.probation or _suspect(self._buffer[0]) or any(one.alone for one in self._flights)
+        if alone and self._flights:
+            return []  # so that it takes no other along
         limit = 1 if self._sub.probation else self._sub.batch
         batch: list[tuple[int, Incoming]] = []
         while self._buffer and len(batch) < limit:
-            suspect = self._buffer[0][1].delivery_count >= SUSPECT
+            suspect = _suspect(self._buffer[0])
             if suspect and batch:
                 break
             batch.append(self._buffer.popleft())
@@ -177,7 +181,7 @@ class Consumer:
         return batch
 
     def _start(self, batch: list[tuple[int, Incoming]]) -> None:
-        flight = _Flight(batch)
+        flight = _Flight(batch, alone=_suspect(batch[0]))
         messages = [message for _, message in batch]
         handled = settle(messages, self._sub.handler, self._sub.park, partial(self._done, flight))
         flight.task = asyncio.create_task(handled)
@@ -210,18 +214,21 @@ class Consumer:
         """
         dealt, flight.left = flight.left[:count], flight.left[count:]
         self._finished.update(tag for tag, _ in dealt)
-        upto = 0
-        while self._unacked and self._unacked[0] in self._finished:
-            upto = self._unacked.popleft()
-            self._finished.discard(upto)
         channel = self._channel
-        if not upto or channel is None or self._broken is not None:
+        if channel is None or self._broken is not None:
             return
-        try:
-            await call(channel.basic_ack(upto, multiple=True, wait=False))
-        except Lost as error:
-            self._break(str(error))
-            return
+        async with self._acking:  # a lower tag behind a higher one would be one the broker knows no more
+            upto = 0
+            while self._unacked and self._unacked[0] in self._finished:
+                upto = self._unacked.popleft()
+                self._finished.discard(upto)
+            if not upto:
+                return
+            try:
+                await call(channel.basic_ack(upto, multiple=True, wait=False))
+            except Lost as error:
+                self._break(str(error))
+                return
         if self._sub.probation:
             self._sub.probation = max(0, self._sub.probation - count)
             if not self._sub.probation:
@@ -231,7 +238,8 @@ class Consumer:
         """Leave probation: a consumer keeps the prefetch it was made with, so make another."""
         with suppress(Lost):  # seen by the pump, as the channel that closed
             await self._cancel(channel)
-            await self._consume(channel)
+            if not self._stopping:
+                await self._consume(channel)
 
     async def _hold(self, channel: AbstractChannel, pause: float) -> None:
         """Stop consuming and wait. What is here stays here, unacknowledged, so that no delivery count is burnt."""
@@ -264,6 +272,10 @@ class Consumer:
         found = await call(channel.queue_declare(self._sub.queue, passive=True))
         await call(channel.close())
         return found.message_count or 0
+
+
+def _suspect(message: tuple[int, Incoming]) -> bool:
+    return message[1].delivery_count >= SUSPECT
 
 
 def incoming(message: DeliveredMessage) -> Incoming:

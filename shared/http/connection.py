@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import select
+import ssl
 from collections.abc import Callable
 from typing import cast
 
@@ -57,7 +58,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._answer is None
         self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = self._body_bytes = 0
+        self._head_bytes = self._header_bytes = self._body_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._in_body = False
@@ -96,9 +97,13 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Let go of an idle connection."""
+        """Let go of it, at once: what is not written yet is for nobody any more."""
         self._keep = False
-        if self._transport is not None:
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -108,7 +113,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
         if self._answer is not None:
-            if isinstance(error, OSError):
+            if isinstance(error, ssl.SSLError):
+                self.give_up(Kind.RESET, error.reason or "")
+            elif isinstance(error, OSError):
                 self.give_up(Kind.RESET, errno.errorcode.get(error.errno or 0, ""))
             elif error is not None:
                 self.give_up(Kind.UNEXPECTED, type(error).__name__)
@@ -124,8 +131,7 @@ class Connection(asyncio.Protocol):
         if self._answer is None:
             self.close()  # nobody asked
             return
-        if not self._in_body:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -133,7 +139,7 @@ class Connection(asyncio.Protocol):
             return
         if self._body_bytes > self._max_body:
             self.give_up(Kind.TOO_LARGE)
-        elif not self._in_body and self._head_bytes > MAX_HEAD_BYTES:
+        elif self._head_bytes > MAX_HEAD_BYTES:
             self.give_up(Kind.PROTOCOL, "headers too large")
 
     def on_message_begin(self) -> None:
@@ -143,7 +149,11 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser found a header."""
-        self._headers.append((name, value))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEAD_BYTES:
+            raise ValueError("headers too large")
+        if not self._in_body:
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The parser found the end of the headers."""
@@ -155,6 +165,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """The parser found a piece of the body."""
         self._body_bytes += len(data)
+        self._head_bytes = 0
         if self._body_bytes <= self._max_body:
             self._body.append(data)
 
@@ -170,6 +181,9 @@ class Connection(asyncio.Protocol):
         if self._answer is None or self._body_bytes > self._max_body:
             return
         answer, self._answer = self._answer, None
+        assert self._transport is not None
+        # An answer before the whole request was written: the rest would stand in the way of the next one.
+        self._keep = self._keep and not self._transport.get_write_buffer_size()
         self.idle_since = asyncio.get_running_loop().time()
         if not answer.done():
             body = self._body[0] if len(self._body) == 1 else b"".join(self._body)

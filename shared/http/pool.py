@@ -48,6 +48,7 @@ class Pool:
         self._spare: list[Connection] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._shut = False
+        self._connecting: set[asyncio.Timeout] = set()
 
     @property
     def spare(self) -> int:
@@ -63,6 +64,8 @@ class Pool:
         else:
             await self._places.acquire()
         try:
+            if self._shut:
+                raise Unreachable(Kind.SHUT)
             return self._take_spare() or await self._connect(until)
         except BaseException:
             self._places.release()
@@ -81,6 +84,9 @@ class Pool:
     def close(self) -> None:
         """Close every connection; exchanges under way are lost, and nothing is given out any more."""
         self._shut = True
+        for bound in self._connecting:
+            if not bound.expired():
+                bound.reschedule(0)
         if self._sweep is not None:
             self._sweep.cancel()
         for connection in list(self._all):
@@ -121,9 +127,15 @@ class Pool:
     async def _connect(self, until: float) -> Connection:
         left = until - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(min(self._connect_timeout, left)):
-                connection = await self._first_that_answers()
+            async with asyncio.timeout(min(self._connect_timeout, left)) as bound:
+                self._connecting.add(bound)
+                try:
+                    connection = await self._first_that_answers()
+                finally:
+                    self._connecting.discard(bound)
         except TimeoutError:
+            if self._shut:
+                raise Unreachable(Kind.SHUT) from None
             kind = Kind.CONNECT_TIMEOUT if self._connect_timeout < left else Kind.DEADLINE
             raise Unreachable(kind) from None
         if self._shut:
