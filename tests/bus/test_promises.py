@@ -115,7 +115,7 @@ async def test_an_unavailable_dependency_pauses_consuming_and_burns_no_delivery_
 
 
 async def test_an_overload_that_passes_parks_nothing(kit: Kit) -> None:
-    left = [40]
+    left = [12]
 
     def overloaded(batch: Sequence[Incoming]) -> None:
         if left[0]:
