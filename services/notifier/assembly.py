@@ -118,7 +118,7 @@ async def build(resources: Resources) -> Service:
     servicer = NotifierServicer(
         database,
         pushes,
-        Messages(pushes, clock),
+        Messages(pushes, books, clock),
         rules,
         Stories(database),
         Watching(database, settling, clock),

@@ -14,6 +14,7 @@ from services.notifier.domain.content import Content, Format
 from services.notifier.domain.explain import Step, Story, explain
 from services.notifier.domain.routing import Role
 from services.notifier.domain.rules import Priority, Rule
+from services.notifier.report_wire import from_report
 from services.notifier.store import reading
 from services.notifier.store.reading import Filter
 from services.notifier.usecases.messages import Messages, Request
@@ -192,15 +193,22 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
         """Send what somebody wrote."""
-        taken = await self._messages.send(self._message(request, _content(request)))
+        taken = await self._messages.send(self._request(request), _content(request))
         return pb.SendMessageResponse(
             message_id=taken.event_id, verdict=_VERDICTS[taken.verdict], deliveries=_deliveries(taken)
         )
 
     async def SendReport(self, request: pb.SendReportRequest, context: Any) -> pb.SendReportResponse:
-        """Send a long text in pages."""
-        content = Content(FORMAT.to_domain_or(request.format, Format.TEXT, "format"), request.body)
-        taken = await self._messages.report(self._message(request, content), request.title)
+        """Send a long text or a report in pages, or show how."""
+        to, report = self._request(request), from_report(request)
+        if request.preview_only:
+            shown = await self._messages.rehearse_report(to, report)
+            return pb.SendReportResponse(
+                verdict=_VERDICTS[shown.verdict],
+                page_count=shown.page_count,
+                calls=[_call(call) for call in shown.calls],
+            )
+        taken = await self._messages.report(to, report)
         return pb.SendReportResponse(
             message_id=taken.event_id,
             verdict=_VERDICTS[taken.verdict],
@@ -282,12 +290,11 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         if store_id:
             authorise_store(store_id)
 
-    def _message(self, request: Any, content: Content) -> Request:
+    def _request(self, request: Any) -> Request:
         return Request(
             store_id=self._store(request.store_id),
             targets=from_targets(request.targets),
             roles=tuple(_role_named(name, f"roles[{at}]") for at, name in enumerate(request.roles)),
-            content=content,
             priority=PRIORITY.to_domain_or(request.priority, Priority.NORMAL, "priority"),
             key=request.idempotency_key,
             wait=from_duration(request.wait, "wait"),

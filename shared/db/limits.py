@@ -105,7 +105,12 @@ async def peek_many(
     wanted = pack([{"key": key} for key in sorted({key for key, _ in wishes})])
     found = await connection.execute(_statements(connection.dialect.name).look, {"wanted": wanted})
     states: dict[str, windows.State] = {row.key: row.state for row in found}
-    return [windows.reserve(states.get(key, {}), limits, now) for key, limits in wishes]
+    verdicts: list[Granted | Wait] = []
+    for key, limits in wishes:
+        before = states.get(key, {})
+        verdicts.append(verdict := windows.reserve(before, limits, now))
+        states[key] = {**before, **verdict.state}
+    return verdicts
 
 
 async def release_many(connection: AsyncConnection, releases: Sequence[Release], now: datetime) -> None:

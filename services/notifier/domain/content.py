@@ -39,11 +39,18 @@ class Format(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
     TEXTCARD = "textcard"
+    MARKDOWN_V2 = "markdown_v2"
+    """With tables and code blocks, without colours and mentions; robots only."""
+
+    @property
+    def is_markdown(self) -> bool:
+        """Whether headings, fences and tables mean anything in it."""
+        return self in (Format.MARKDOWN, Format.MARKDOWN_V2)
 
     @property
     def dialect(self) -> Dialect:
         """What the reader's client makes of its characters."""
-        return Dialect.MARKDOWN if self is Format.MARKDOWN else Dialect.PLAIN
+        return Dialect.MARKDOWN if self.is_markdown else Dialect.PLAIN
 
 
 LIMITS: Mapping[tuple[Channel, Format], int] = {
@@ -52,6 +59,7 @@ LIMITS: Mapping[tuple[Channel, Format], int] = {
     (Channel.APP, Format.TEXTCARD): DESCRIPTION_BYTES,
     (Channel.ROBOT, Format.TEXT): 2048,
     (Channel.ROBOT, Format.MARKDOWN): 4096,
+    (Channel.ROBOT, Format.MARKDOWN_V2): 4096,
 }
 """Bytes of a message's main text; a form that a channel lacks is not in it."""
 
@@ -165,7 +173,8 @@ def _limit(channel: Channel, form: Format) -> int:
     try:
         return LIMITS[channel, form]
     except KeyError:
-        raise Invalid.field("format", f"a {channel} has no {form}; send text or markdown") from None
+        name = "an app" if channel is Channel.APP else "a robot"
+        raise Invalid.field("format", f"{name} cannot send {form}; choose text or markdown") from None
 
 
 def app_payload(

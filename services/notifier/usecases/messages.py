@@ -1,20 +1,22 @@
-"""Send what somebody wrote: a message, or a long report in pages."""
+"""Send what somebody wrote: a message, or a long text or a monitor's report in pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
 
 from services.notifier.domain.content import Content, Format, room
-from services.notifier.domain.decision import Decision, RoleOutcome, RuleOutcome, RuleResult
-from services.notifier.domain.paging import paginate
+from services.notifier.domain.decision import Decision, RoleOutcome, RuleOutcome, RuleResult, Verdict
 from services.notifier.domain.planning import Assignment, PlannedCall, Recipient, plan
+from services.notifier.domain.report.monitor import MonitorReport
+from services.notifier.domain.report.planner import Mentions, ReportPlan, choose
+from services.notifier.domain.report.render import Draft, drafts
 from services.notifier.domain.routing import EVERYONE, Channel, Role, Target, TargetKind, resolve
 from services.notifier.domain.rules import Priority
 from services.notifier.pipeline.admission import Arrival, Plan
-from services.notifier.pipeline.books import Book
+from services.notifier.pipeline.books import Book, Books
 from services.notifier.pipeline.planning import PlannedPart
-from services.notifier.usecases.pushes import Pushes, Taken, keyed_id
+from services.notifier.usecases.pushes import Pushes, Rehearsed, Taken, keyed_id
 from shared.clock import Clock
 from shared.errors import Denied, Invalid
 from shared.events.envelope import make_event
@@ -27,56 +29,109 @@ from shared.values import value_class
 MESSAGE, REPORT = "message", "report"
 """What stands where an event's type would."""
 
-PAGES_MOST = 100
-"""Pages of one report and channel; a robot sends 19 a minute."""
-
 CALLS_MOST = 2000
 """Calls of one report: its pages to all its receivers are planned in one transaction."""
 
 
 @value_class
 class Request:
-    """What somebody wants sent."""
+    """To whom somebody wants something sent, and how."""
 
     store_id: str
     targets: tuple[Target, ...]
     roles: tuple[Role, ...]
-    content: Content
     priority: Priority
     key: str
     wait: timedelta
 
 
+@value_class
+class Report:
+    """What is to be sent in pages."""
+
+    what: Draft | MonitorReport
+    """Words that somebody wrote, or facts that are put into words here."""
+    form: Format | None
+    """Of a monitor's report: the form it must have; None lets the planner choose."""
+    mentions: Mentions
+    record: Mapping[str, object]
+    """The same as plain JSON: what it is remembered by."""
+
+    @property
+    def field(self) -> str:
+        """Its name in the contract."""
+        return "body" if isinstance(self.what, Draft) else "report"
+
+    def plan(self, channel: Channel, zone: tzinfo) -> ReportPlan:
+        """What one receiver on *channel* gets, times on the clocks of *zone*. Raises Invalid where it cannot be sent."""
+        what = self.what
+        made = (what,) if isinstance(what, Draft) else drafts(what, zone, self.form)
+        return choose(made, channel, self.mentions, field=self.field)
+
+
+@value_class
+class Rehearsal:
+    """The calls that a report would make."""
+
+    verdict: Verdict
+    page_count: int
+    calls: Sequence[Rehearsed]
+
+
 class Messages:
     """Messages and reports that people write."""
 
-    def __init__(self, pushes: Pushes, clock: Clock) -> None:
+    def __init__(self, pushes: Pushes, books: Books, clock: Clock) -> None:
         self._pushes = pushes
+        self._books = books
         self._clock = clock
 
-    async def send(self, request: Request) -> Taken:
+    async def send(self, request: Request, content: Content) -> Taken:
         """Send one message. Raises Denied (SCOPE_MISSING) for a party, tag or ``@all`` without the scope,
         Invalid for content that the channel of a target cannot carry."""
         _check(request)
         for target in request.targets:
-            room(target.channel, request.content.format)
-        event = self._event(MESSAGE, request)
+            room(target.channel, content.format)
+        event = self._event(MESSAGE, request, content.to_json())
 
         def decide(book: Book, now: datetime) -> Plan:
             outcome, recipients = _recipients(request, book)
-            calls = plan(Assignment(one, request.content, request.priority) for one in recipients)
+            calls = plan(Assignment(one, content, request.priority) for one in recipients)
             return Plan(_decision(event, book, outcome, calls), tuple(PlannedPart(call) for call in calls))
 
         return await self._pushes.take(Arrival(event, decide), request.wait, keyed=bool(request.key))
 
-    async def report(self, request: Request, title: str) -> Taken:
-        """Send a text in numbered pages, which arrive in order on every channel."""
+    async def report(self, request: Request, report: Report) -> Taken:
+        """Send a report in numbered pages, which arrive in order on every channel, and mention people behind it.
+
+        Raises Denied (SCOPE_MISSING) as ``send`` does, also for mentioning everybody; Invalid for what no plan can
+        carry.
+        """
+        event, decide = await self._prepare(request, report)
+        return await self._pushes.take(Arrival(event, decide), request.wait, keyed=bool(request.key))
+
+    async def rehearse_report(self, request: Request, report: Report) -> Rehearsal:
+        """What ``report`` would send now; raises what it would raise, records and sends nothing."""
+        _, decide = await self._prepare(request, report)
+        made = decide(await self._books.fresh(), self._clock.now())
+        calls = await self._pushes.rehearse(made.decision.calls)
+        return Rehearsal(made.decision.verdict, max((part.part for part in made.parts), default=0), calls)
+
+    async def _prepare(
+        self, request: Request, report: Report
+    ) -> tuple[Event, Callable[[Book, datetime], Plan]]:
         _check(request)
-        event = self._event(REPORT, request, {"title": title})
+        _check_mentions(request, report.mentions)
+        zone = (await self._books.current()).zone
+        # Worked out here, so that the transaction does not wait for it; only roles may bring in another channel.
+        plans = {channel: report.plan(channel, zone) for channel in {one.channel for one in request.targets}}
+        event = self._event(REPORT, request, report.record)
 
         def decide(book: Book, now: datetime) -> Plan:
             outcome, recipients = _recipients(request, book)
-            parts = tuple(_parts(event, request, title, recipients))
+            for channel in {one.target.channel for one in recipients} - plans.keys():
+                plans[channel] = report.plan(channel, book.zone)
+            parts = tuple(_parts(event, request.priority, plans, recipients))
             if len(parts) > CALLS_MOST:
                 raise Invalid.field(
                     "targets",
@@ -85,16 +140,12 @@ class Messages:
             calls = tuple(part.call for part in parts)
             return Plan(_decision(event, book, outcome, calls), parts)
 
-        for channel in {target.channel for target in request.targets} or {Channel.APP}:
-            if len(pages_for(request.content, channel, title)) > PAGES_MOST:
-                raise Invalid.field("body", f"needs more than {PAGES_MOST} pages; shorten or split it")
-        return await self._pushes.take(Arrival(event, decide), request.wait, keyed=bool(request.key))
+        return event, decide
 
-    def _event(self, kind: str, request: Request, more: Mapping[str, object] | None = None) -> Event:
+    def _event(self, kind: str, request: Request, content: Mapping[str, object]) -> Event:
         """The request as what it is remembered by: the same key with other content is a conflict."""
         data = {
-            **request.content.to_json(),
-            **(more or {}),
+            **content,
             "targets": [str(target) + "@" + target.account for target in request.targets],
             "roles": [role.value for role in request.roles],
             "priority": request.priority.word,
@@ -112,23 +163,18 @@ class Messages:
         )
 
 
-def pages_for(content: Content, channel: Channel, title: str) -> Sequence[str]:
-    """The pages of a report on one channel."""
-    markdown = content.format is Format.MARKDOWN
-    pages = paginate(content.text, room(channel, content.format), markdown=markdown, title=title)
-    return [page.text for page in pages]
-
-
 def _parts(
-    event: Event, request: Request, title: str, recipients: Sequence[Recipient]
+    event: Event,
+    priority: Priority,
+    plans: Mapping[Channel, ReportPlan],
+    recipients: Sequence[Recipient],
 ) -> Iterator[PlannedPart]:
     by_channel: dict[Channel, list[Recipient]] = {}
     for one in recipients:
         by_channel.setdefault(one.target.channel, []).append(one)
     for channel, members in by_channel.items():
-        for number, text in enumerate(pages_for(request.content, channel, title), start=1):
-            page = Content(request.content.format, text)
-            for at, call in enumerate(plan(Assignment(one, page, request.priority) for one in members)):
+        for number, content in plans[channel].parts():
+            for at, call in enumerate(plan(Assignment(one, content, priority) for one in members)):
                 # An app's pages are sent one after the other; robots have a lane of their own in any case.
                 lane = f"{call.address}#{event.id}#{at}" if channel is Channel.APP else None
                 yield PlannedPart(call, number, lane)
@@ -147,6 +193,19 @@ def _check(request: Request) -> None:
             "SCOPE_MISSING",
             f"sending to {wide[0]} needs scope notify.send_all",
             scope="notify.send_all",
+        )
+
+
+def _check_mentions(request: Request, mentions: Mentions) -> None:
+    if not mentions:
+        return
+    if not request.roles and all(target.channel is not Channel.ROBOT for target in request.targets):
+        raise Invalid.field(
+            "mentions", "people are mentioned in a robot's group; name a robot or leave them out"
+        )
+    if mentions.everyone and "notify.send_all" not in current().scopes:
+        raise Denied(
+            "SCOPE_MISSING", "mentioning everybody needs scope notify.send_all", scope="notify.send_all"
         )
 
 

@@ -139,11 +139,12 @@ class Pushes:
             event_type, data, id=f"preview-{new_id()}", store_id=store_id, now=now, source="grpc", door="grpc"
         )
         decision = (await self._books.fresh()).decide(event, now)
-        held = await self._held(decision.calls, now)
-        return Preview(
-            decision,
-            [_rehearse(call, wait) for call, wait in zip(decision.calls, held, strict=True)],
-        )
+        return Preview(decision, await self.rehearse(decision.calls))
+
+    async def rehearse(self, calls: Sequence[PlannedCall]) -> list[Rehearsed]:
+        """*calls* as they would be made now, one after the other, and what would hold each."""
+        held = await self._held(calls, self._clock.now())
+        return [_rehearse(call, wait) for call, wait in zip(calls, held, strict=True)]
 
     async def _held(self, calls: Sequence[PlannedCall], now: datetime) -> list[Wait | None]:
         """For each call, the limit that would hold its last recipient, if any."""
