@@ -79,14 +79,13 @@ class Home:
         """Start a process that ends with this home; *farewell* is the signal it is asked to end with."""
         with log.open("ab") as out:
             process = psutil.Popen(
-                [str(part) for part in command],
+                as_user(user, command),
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 cwd="/",
                 start_new_session=True,
-                **({"user": user, "group": user, "extra_groups": []} if user else {}),
             )
         self._children.append(process)
         (self.path / f"{process.pid}.pid").write_text(f"{process.create_time()} {farewell.value}")
@@ -106,6 +105,18 @@ class Home:
         for child in self._children:
             child.wait(GRACE_SECONDS)
             child.poll()  # else Popen, not knowing that it was reaped above, warns of it
+
+
+def as_user(user: str | None, command: Sequence[str | Path]) -> list[str]:
+    """*command*, to be run as *user*, if one is named; under the same process id.
+
+    Not by Popen's own ``user``, for which it forks: in the child of a process that has used gRPC, gRPC's handlers may
+    run into descriptors that are not theirs any more, and the command is never reached.
+    """
+    words = [str(part) for part in command]
+    if user is None:
+        return words
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--", *words]
 
 
 def end(process: psutil.Process, farewell: signal.Signals) -> None:

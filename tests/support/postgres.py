@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # ships no stubs
 
-from tests.support.home import Home, end, free_port, kill, wait_for_port
+from tests.support.home import Home, as_user, end, free_port, kill, wait_for_port
 from tests.support.node import Node
 
 # What a crash may not lose is off for ordinary tests: they never crash the server, and run twice as fast.
@@ -58,9 +58,12 @@ class PostgresNode(Node):
         if self._user:
             shutil.chown(self._base, self._user, self._user)
         subprocess.run(
-            [self._programs / "initdb", "-D", self._base / "d", "-A", "trust", "-U", "reach",
-             "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-            check=True, capture_output=True, cwd="/", user=self._user,
+            as_user(
+                self._user,
+                [self._programs / "initdb", "-D", self._base / "d", "-A", "trust", "-U", "reach",
+                 "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+            ),
+            check=True, capture_output=True, cwd="/",
         )  # fmt: skip
 
     def start(self) -> None:
