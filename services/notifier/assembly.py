@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +28,7 @@ from services.notifier.pipeline.rests import Rests
 from services.notifier.pipeline.retention import Retention
 from services.notifier.pipeline.sending import STOPPED, Senders
 from services.notifier.pipeline.waiting import Settling
+from services.notifier.rule_service import SERVICE
 from services.notifier.service import NotifierServicer
 from services.notifier.store.work import Work
 from services.notifier.subscriptions import TYPES, Intake
@@ -56,6 +58,12 @@ def presets() -> tuple[Preset, ...]:
     """The rules that ship with Reach."""
     document = files("services.notifier").joinpath("presets.toml").read_text(encoding="utf-8")
     return parse_presets(document, EVENT_TYPES)
+
+
+async def _bind(resources: Resources, types: Sequence[str]) -> None:
+    """Hear *types* from now on."""
+    assert resources.bus is not None  # nobody can ask before it is there
+    await resources.bus.bind(NAME, types)
 
 
 async def build(resources: Resources) -> Service:
@@ -104,8 +112,8 @@ async def build(resources: Resources) -> Service:
         admission, senders, clock, default_store=settings.default_store, max_bytes=settings.limits.event_bytes
     )
 
-    rules = Rules(database, books, clock)
-    await rules.add_presets([preset.rule for preset in shipped])
+    rules = Rules(database, books, clock, shipped, partial(_bind, resources))
+    await rules.add_presets()
     pushes = Pushes(
         database,
         gathering,
@@ -149,7 +157,7 @@ async def build(resources: Resources) -> Service:
     return Service(
         name=NAME,
         registrars=[partial(notifier_service_pb2_grpc.add_NotifierServiceServicer_to_server, servicer)],
-        rpc_names=[wire_service.SERVICE],
+        rpc_names=[SERVICE],
         scopes=wire_service.SCOPES,
         part=Part(
             service=NAME,
@@ -160,7 +168,7 @@ async def build(resources: Resources) -> Service:
             limits_of=rates.limits_of,
             credentials=credentials,
         ),
-        types=TYPES,
+        types=[*TYPES, *await rules.custom_types()],
         handler=intake.take,
         loops={
             "senders": senders.run,

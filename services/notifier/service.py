@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from reach.notifier.v1 import delivery_pb2, explain_pb2, notifier_service_pb2_grpc, rule_pb2, target_pb2
+from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 
 from services.notifier.domain.content import Content, Format
 from services.notifier.domain.explain import Step, Story, explain
-from services.notifier.domain.routing import Role
 from services.notifier.domain.rules import Priority, Rule
 from services.notifier.report_wire import from_report
+from services.notifier.rule_service import SERVICE, RuleMethods, once
+from services.notifier.rule_wire import from_spec, role_named, to_check, to_rule
 from services.notifier.store import reading
 from services.notifier.store.reading import Filter
 from services.notifier.usecases.messages import Messages, Request
@@ -23,7 +24,6 @@ from services.notifier.usecases.rules import RoleHolders, Rules
 from services.notifier.usecases.stories import Stories, Told
 from services.notifier.usecases.watching import Watching
 from services.notifier.wire import (
-    FORMAT,
     PRIORITY,
     STATUS,
     from_target,
@@ -37,7 +37,6 @@ from shared.db.engine import Database
 from shared.db.once import Once
 from shared.errors import Denied, Invalid, NotFound
 from shared.rpc.fields import (
-    fingerprint,
     from_duration,
     from_struct,
     optional_timestamp,
@@ -46,8 +45,6 @@ from shared.rpc.fields import (
 from shared.rpc.paging import Cursor, PageTokens, page_size
 from shared.rpc.principal import EVERY_STORE, authorise_store, current, visible_stores
 
-SERVICE: Final = "reach.notifier.v1.NotifierService"
-
 SCOPES: Final[Mapping[str, str]] = {
     f"{SERVICE}/{method}": scope
     for method, scope in {
@@ -55,6 +52,15 @@ SCOPES: Final[Mapping[str, str]] = {
         "PreviewPush": "notify.read",
         "ListRules": "rules.read",
         "GetRule": "rules.read",
+        "CreateRule": "rules.write",
+        "UpdateRule": "rules.write",
+        "UpdateTemplate": "rules.write",
+        "PublishRule": "rules.write",
+        "RollbackRule": "rules.write",
+        "DeleteRule": "rules.write",
+        "RestorePresets": "rules.write",
+        "ListRuleVersions": "rules.read",
+        "TestRule": "rules.read",
         "ToggleRule": "rules.write",
         "ListRoles": "rules.read",
         "SetRoleTargets": "rules.write",
@@ -78,12 +84,13 @@ _VERDICTS: Final = {
         "template_failed",
         "not_found",
         "parked",
+        "condition_unmet",
     )
 }
 _DAY = timedelta(days=1)
 
 
-class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
+class NotifierServicer(RuleMethods):
     """See notifier_service.proto."""
 
     def __init__(
@@ -138,6 +145,18 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
             calls=[_call(call) for call in preview.calls],
         )
 
+    async def TestRule(self, request: pb.TestRuleRequest, context: Any) -> pb.TestRuleResponse:
+        """Say what a rule that is not stored would do."""
+        saved, decision = await self._rules.test(
+            from_spec("test", request.spec), from_struct(request.event_data), self._store(request.store_id)
+        )
+        return pb.TestRuleResponse(
+            check=to_check(saved),
+            verdict=_VERDICTS[decision.verdict],
+            steps=[_step(step) for step in explain(Story(None, "grpc", decision))],
+            calls=[_call(call) for call in await self._pushes.rehearse(decision.calls)],
+        )
+
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
         """The rules, by id."""
         self._may_look(request.store_id)
@@ -184,7 +203,7 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         """Replace who holds a role."""
         _may_change(request.store_id)
         holders = await self._rules.set_targets(
-            _role_named(request.role, "role"),
+            role_named(request.role, "role"),
             request.store_id,
             from_targets(request.targets),
             once=_once("SetRoleTargets", request),
@@ -294,7 +313,7 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         return Request(
             store_id=self._store(request.store_id),
             targets=from_targets(request.targets),
-            roles=tuple(_role_named(name, f"roles[{at}]") for at, name in enumerate(request.roles)),
+            roles=tuple(role_named(name, f"roles[{at}]") for at, name in enumerate(request.roles)),
             priority=PRIORITY.to_domain_or(request.priority, Priority.NORMAL, "priority"),
             key=request.idempotency_key,
             wait=from_duration(request.wait, "wait"),
@@ -306,25 +325,7 @@ class NotifierServicer(notifier_service_pb2_grpc.NotifierServiceServicer):
         return self._tokens.issue(request, cursor(found[size - 1])) if len(found) > size else ""
 
     def _rule(self, rule: Rule) -> rule_pb2.Rule:
-        acts = rule.acts(self._clock.now())
-        wire = rule_pb2.Rule(
-            rule_id=rule.id,
-            version=rule.version,
-            event_type=rule.event_type,
-            display_name=rule.name,
-            enabled=acts,
-            disabled_by="" if acts else rule.disabled_by,
-            priority=PRIORITY.to_wire(rule.priority),
-            roles=[role.value for role in rule.roles],
-            format=FORMAT.to_wire(rule.format),
-            template=rule.template,
-            preset=rule.preset,
-        )
-        if not acts and rule.disabled_at is not None:
-            wire.disabled_time.CopyFrom(to_timestamp(rule.disabled_at))
-        if not acts and rule.disabled_until is not None:
-            wire.disabled_until_time.CopyFrom(to_timestamp(rule.disabled_until))
-        return wire
+        return to_rule(rule, self._clock.now())
 
 
 def _may_change(store_id: str) -> None:
@@ -342,19 +343,7 @@ def _stores(store_id: str) -> Collection[str] | None:
 
 
 def _once(method: str, request: Any) -> Once:
-    return Once(
-        request.store_id,
-        f"{SERVICE}/{method}",
-        request.idempotency_key,
-        fingerprint(request, without=("idempotency_key",)),
-    )
-
-
-def _role_named(name: str, field: str) -> Role:
-    try:
-        return Role(name)
-    except ValueError:
-        raise Invalid.field(field, f"{name} is no role; the roles are {', '.join(Role)}") from None
+    return once(method, request, request.store_id)
 
 
 def _content(request: pb.SendMessageRequest) -> Content:

@@ -11,11 +11,18 @@ import pytest
 from google.protobuf.message import Message
 from reach.events.v1 import event_service_pb2 as events
 from reach.notifier.v1 import notifier_service_pb2 as pb
-from reach.notifier.v1 import target_pb2
+from reach.notifier.v1 import rule_pb2, target_pb2
 from reach.ops.v1 import ops_service_pb2 as ops
 
 from shared.rpc.calls import describe
 from tests.e2e.harness import EXAMPLES, STORE, Reach, Sandbox, eventually, refused, struct, user
+
+
+def _spec(template: str) -> rule_pb2.RuleSpec:
+    return rule_pb2.RuleSpec(
+        event_type="order.created", display_name="大单", roles=["manager"], template=template
+    )
+
 
 ORDER = EXAMPLES["order.created"]
 SERVICES = (
@@ -56,6 +63,34 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
             kind=ops.CREDENTIAL_KIND_ROBOT, name="k", **{"secret": "robot-key-1234567890", **more}
         ),
         {"secret": "robot-key-0987654321"},
+    ),
+    "reach.notifier.v1.NotifierService/CreateRule": (
+        lambda **more: pb.CreateRuleRequest(rule_id="big", **{"spec": _spec("{total}"), **more}),
+        {"spec": _spec("{table_number}")},
+    ),
+    "reach.notifier.v1.NotifierService/UpdateRule": (
+        lambda **more: pb.UpdateRuleRequest(rule_id="order.created", **{"spec": _spec("{total}"), **more}),
+        {"spec": _spec("{table_number}")},
+    ),
+    "reach.notifier.v1.NotifierService/UpdateTemplate": (
+        lambda **more: pb.UpdateTemplateRequest(rule_id="order.created", **{"template": "{total}", **more}),
+        {"template": "{table_number}"},
+    ),
+    "reach.notifier.v1.NotifierService/PublishRule": (
+        lambda **more: pb.PublishRuleRequest(rule_id="order.created", **more),
+        {"version": 1},
+    ),
+    "reach.notifier.v1.NotifierService/RollbackRule": (
+        lambda **more: pb.RollbackRuleRequest(rule_id="order.created", **{"version": 1, **more}),
+        {"version": 2},
+    ),
+    "reach.notifier.v1.NotifierService/DeleteRule": (
+        lambda **more: pb.DeleteRuleRequest(**{"rule_id": "order.created", **more}),
+        {"rule_id": "guest.arrived"},
+    ),
+    "reach.notifier.v1.NotifierService/RestorePresets": (
+        lambda **more: pb.RestorePresetsRequest(**more),
+        {"rule_ids": ["guest.arrived"]},
     ),
     "reach.ops.v1.OpsService/DeleteCredential": (
         lambda **more: ops.DeleteCredentialRequest(kind=ops.CREDENTIAL_KIND_ROBOT, **{"name": "k", **more}),

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from reach.events.v1 import event_service_pb2
-from reach.notifier.v1 import explain_pb2, target_pb2
+from reach.notifier.v1 import explain_pb2, rule_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 from reach.ops.v1 import ops_service_pb2 as ops
 
@@ -292,3 +292,35 @@ async def test_many_at_once_need_a_scope_of_their_own(
     assert await world.sends() == []
     await tenants.root.notifier.SendMessage(pb.SendMessageRequest(store_id="A", targets=[target], text="x"))
     await world.arrived(1)
+
+
+def _rule(rule_id: str, *stores: str) -> pb.CreateRuleRequest:
+    spec = rule_pb2.RuleSpec(
+        event_type="order.created", display_name="大单", roles=["manager"], template="x", stores=stores
+    )
+    return pb.CreateRuleRequest(rule_id=rule_id, spec=spec)
+
+
+async def test_a_rule_is_for_the_stores_of_whoever_makes_it_and_hidden_from_others(tenants: Tenants) -> None:
+    a, b = tenants.a.notifier, tenants.b.notifier
+    for foreign in (_rule("all"), _rule("b", "B"), _rule("both", "A", "B")):
+        code, error = await refused(a.CreateRule(foreign))
+        assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STORE_FORBIDDEN")
+    await a.CreateRule(_rule("mine", "A"))
+    for call in (
+        b.GetRule(pb.GetRuleRequest(rule_id="mine")),
+        b.ListRuleVersions(pb.ListRuleVersionsRequest(rule_id="mine")),
+        b.DeleteRule(pb.DeleteRuleRequest(rule_id="mine")),
+        b.UpdateTemplate(pb.UpdateTemplateRequest(rule_id="mine", template="y")),
+        b.RollbackRule(pb.RollbackRuleRequest(rule_id="mine")),
+    ):
+        assert (await refused(call))[0] is grpc.StatusCode.NOT_FOUND
+    assert "mine" not in {one.rule_id for one in (await b.ListRules(pb.ListRulesRequest())).rules}
+    assert "mine" in {one.rule_id for one in (await a.ListRules(pb.ListRulesRequest())).rules}
+    for call in (
+        a.DeleteRule(pb.DeleteRuleRequest(rule_id="order.created")),
+        a.RestorePresets(pb.RestorePresetsRequest()),
+        a.UpdateTemplate(pb.UpdateTemplateRequest(rule_id="order.created", template="y")),
+    ):
+        code, error = await refused(call)
+        assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STORE_FORBIDDEN")

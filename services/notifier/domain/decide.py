@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
 
+from services.notifier.domain.condition import Condition, Unanswerable
 from services.notifier.domain.content import Content
 from services.notifier.domain.decision import Decision, Merged, RoleOutcome, RuleOutcome, RuleResult
 from services.notifier.domain.planning import Assignment, Recipient, plan
@@ -48,6 +49,12 @@ def _consider(
     rule = entry.rule
     if not rule.acts(now):
         return _outcome(rule, RuleResult.DISABLED)
+    if entry.condition is not None:
+        try:
+            if not entry.condition.holds(event.data, event.store_id):
+                return _outcome(rule, RuleResult.UNMET, detail=_unmet(entry.condition, event))
+        except Unanswerable as error:
+            return _outcome(rule, RuleResult.FAILED, "condition_failed", str(error))
     resolved = [(role, resolve(role, event.store_id, bindings)) for role in rule.roles]
     roles = tuple(RoleOutcome(role, len(found.targets), found.inherited) for role, found in resolved)
     if not any(one.targets for one in roles):
@@ -59,6 +66,11 @@ def _consider(
     recipients = [Recipient(target, rule.id, role) for role, found in resolved for target in found.targets]
     told = _take(rule, content, recipients, taken, merged)
     return _outcome(rule, RuleResult.PLANNED if told else RuleResult.SUPPRESSED, roles=roles)
+
+
+def _unmet(condition: Condition, event: Event) -> str:
+    facts = condition.facts(event.data)
+    return f"{condition.text} [{facts}]" if facts else condition.text
 
 
 def _words(entry: Entry, event: Event, zone: tzinfo) -> Content | tuple[str, str]:

@@ -28,6 +28,7 @@ class Verdict(StrEnum):
     RULE_DISABLED = "rule_disabled"
     NO_RECIPIENT = "no_recipient"
     TEMPLATE_FAILED = "template_failed"
+    CONDITION_UNMET = "condition_unmet"
 
 
 class RuleResult(StrEnum):
@@ -36,6 +37,8 @@ class RuleResult(StrEnum):
     PLANNED = "planned"
     """It tells at least one target."""
     DISABLED = "disabled"
+    UNMET = "unmet"
+    """Its condition is false for this event; ``detail`` says what it looked at."""
     NO_RECIPIENT = "no_recipient"
     """None of its roles is held by anybody."""
     FAILED = "failed"
@@ -113,7 +116,9 @@ class Decision:
         results = {outcome.result for outcome in self.outcomes}
         if RuleResult.FAILED in results:
             return Verdict.TEMPLATE_FAILED
-        return Verdict.NO_RECIPIENT if RuleResult.NO_RECIPIENT in results else Verdict.RULE_DISABLED
+        if RuleResult.NO_RECIPIENT in results:
+            return Verdict.NO_RECIPIENT
+        return Verdict.CONDITION_UNMET if RuleResult.UNMET in results else Verdict.RULE_DISABLED
 
     def to_json(self, *, calls: bool = True) -> dict[str, object]:
         """As plain JSON; without its *calls* where they are kept elsewhere (the deliveries)."""

@@ -157,6 +157,14 @@ def _rule(outcome: RuleOutcome) -> Iterator[Step]:
     if outcome.result is RuleResult.DISABLED:
         yield _disabled(outcome, facts)
         return
+    if outcome.result is RuleResult.UNMET:
+        yield Step(
+            "condition_unmet",
+            f"规则「{outcome.name}」的条件不成立：{outcome.detail}",
+            f"the condition of rule {outcome.rule_id} is not met: {outcome.detail}",
+            facts=facts | {"condition": outcome.detail},
+        )
+        return
     yield Step(
         "rule_matched",
         f"规则「{outcome.name}」匹配",

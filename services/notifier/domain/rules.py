@@ -6,15 +6,18 @@ A ``RuleBook`` holds all of them with their templates taken apart, so that an ev
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
+from services.notifier.domain.condition import Condition
 from services.notifier.domain.content import Format
 from services.notifier.domain.routing import Role
 from services.notifier.domain.template import MissingPolicy, Template
 from shared.errors import Invalid
-from shared.events.kinds import EventType
+from shared.events.kinds import EventType, Field, FieldKind
 from shared.values import value_class
 
 
@@ -50,6 +53,12 @@ class Rule:
     format: Format = Format.TEXT
     missing: MissingPolicy = MissingPolicy.FAIL
     """What to do when the event leaves out a field that the template shows."""
+    condition: str = ""
+    """When it acts, as ``domain.condition`` has it; empty is always."""
+    stores: tuple[str, ...] = ()
+    """The stores it acts in; empty is all."""
+    variables: tuple[Field, ...] = ()
+    """What a type that the contract does not know is declared to carry; empty for one that it knows."""
     enabled: bool = True
     disabled_until: datetime | None = None
     """When a muted rule wakes by itself; None where it is enabled or muted without end."""
@@ -58,6 +67,49 @@ class Rule:
     store_id: str = ""
     """The store whose own setting this is; empty is every store without one."""
     preset: bool = False
+
+    def fields(self, types: Mapping[str, EventType]) -> Mapping[str, Field]:
+        """What its words and its condition may name: the contract's fields, or those it declares itself."""
+        known = types.get(self.event_type)
+        return known.by_name if known is not None else {one.name: one for one in self.variables}
+
+    def to_json(self) -> dict[str, object]:
+        """What an operator decides about it, as plain JSON; its id, version and switch are kept beside it."""
+        return {
+            "event_type": self.event_type,
+            "name": self.name,
+            "priority": self.priority.word,
+            "roles": [role.value for role in self.roles],
+            "template": self.template,
+            "format": self.format.value,
+            "missing": self.missing.value,
+            "condition": self.condition,
+            "stores": list(self.stores),
+            "variables": [
+                {"name": one.name, "kind": one.kind.value, "required": one.required} for one in self.variables
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], *, id: str, version: int, preset: bool) -> Rule:  # noqa: A002
+        """What ``to_json`` wrote."""
+        return cls(
+            id=id,
+            version=version,
+            event_type=plain["event_type"],
+            name=plain["name"],
+            priority=Priority[plain["priority"].upper()],
+            roles=tuple(Role(role) for role in plain["roles"]),
+            template=plain["template"],
+            format=Format(plain["format"]),
+            missing=MissingPolicy(plain["missing"]),
+            condition=plain["condition"],
+            stores=tuple(plain["stores"]),
+            variables=tuple(
+                Field(one["name"], FieldKind(one["kind"]), one["required"]) for one in plain["variables"]
+            ),
+            preset=preset,
+        )
 
     def acts(self, now: datetime) -> bool:
         """Whether it is enabled at *now*, or its mute is over."""
@@ -70,8 +122,9 @@ class Entry:
 
     rule: Rule
     template: Template | None
+    condition: Condition | None = None
     problem: str = ""
-    """Why there is no template: the contract changed under a stored rule."""
+    """Why it cannot speak: the contract changed under a stored rule."""
 
 
 class RuleBook:
@@ -84,13 +137,12 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule], types: Mapping[str, EventType], *, version: int = 0) -> None:
         self.version = version
         self._entries: dict[str, list[Entry]] = {}
-        templates: dict[tuple[str, str], Template | str] = {}
+        compiled: dict[tuple[str, int], Entry] = {}
         for rule in sorted(rules, key=lambda rule: (rule.priority, rule.id, rule.store_id)):
-            words = (rule.event_type, rule.template)
-            if words not in templates:
-                templates[words] = _compile(rule, types)
-            found = templates[words]
-            entry = Entry(rule, None, found) if isinstance(found, str) else Entry(rule, found)
+            words = (rule.id, rule.version)
+            if words not in compiled:
+                compiled[words] = _compile(rule, types)
+            entry = replace(compiled[words], rule=rule)
             self._entries.setdefault(rule.event_type, []).append(entry)
 
     def entries(self, event_type: str, store_id: str) -> list[Entry]:
@@ -103,18 +155,53 @@ class RuleBook:
         return [
             entry
             for entry in listening
-            if entry.rule.store_id == store_id or (not entry.rule.store_id and entry.rule.id not in own)
+            if (not entry.rule.stores or store_id in entry.rule.stores)
+            and (entry.rule.store_id == store_id or (not entry.rule.store_id and entry.rule.id not in own))
         ]
 
 
-def _compile(rule: Rule, types: Mapping[str, EventType]) -> Template | str:
-    known = types.get(rule.event_type)
-    if known is None:
-        return f"the contract has no event {rule.event_type}"
+def _compile(rule: Rule, types: Mapping[str, EventType]) -> Entry:
+    fields = rule.fields(types)
     try:
-        return Template.compile(rule.template, known.by_name)
+        condition = Condition(rule.condition, fields) if rule.condition else None
+        return Entry(rule, Template.compile(rule.template, fields), condition)
     except Invalid as refusal:
-        return refusal.message
+        return Entry(rule, None, problem=refusal.message)
+
+
+def check(rule: Rule, types: Mapping[str, EventType]) -> Template:
+    """The template of *rule*, if it may be stored. Raises Invalid naming everything that is wrong at once."""
+    refusals = [Invalid.field(*objection) for objection in _objections(rule, types.get(rule.event_type))]
+    fields = rule.fields(types)
+    template: Template | None = None
+    try:
+        template = Template.compile(rule.template, fields)
+    except Invalid as refusal:
+        refusals.append(refusal)
+    try:
+        if rule.condition:
+            Condition(rule.condition, fields)
+    except Invalid as refusal:
+        refusals.append(refusal)
+    if template is not None and not refusals:
+        return template
+    if len(refusals) == 1:
+        raise refusals[0]
+    violations = [one for refusal in refusals for one in refusal.violations]
+    raise Invalid("FIELD_INVALID", "; ".join(refusal.message for refusal in refusals), violations=violations)
+
+
+def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]]:
+    if known is not None and known.announced:
+        yield "event_type", "is announced by the suite itself; rules hear what happens outside"
+    if known is not None and rule.variables:
+        yield "variables", f"the contract says what {rule.event_type} carries; leave them out"
+    if len({one.name for one in rule.variables}) < len(rule.variables):
+        yield "variables", "a name stands twice; name each once"
+    if not rule.roles or len(set(rule.roles)) < len(rule.roles):
+        yield "roles", "name at least one, and none twice"
+    if rule.format is Format.TEXTCARD:
+        yield "format", "a rule's words are text or markdown"
 
 
 @value_class

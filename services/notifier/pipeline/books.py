@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, tzinfo
 
-from services.notifier.domain.content import Format
 from services.notifier.domain.decide import decide
 from services.notifier.domain.decision import Decision
 from services.notifier.domain.routing import Bindings, Role
-from services.notifier.domain.rules import Priority, Rule, RuleBook
-from services.notifier.domain.template import MissingPolicy
-from services.notifier.store.rulebook import EVERY_STORE, BookContents, StoredRule, Switch, read_book
+from services.notifier.domain.rules import Rule, RuleBook
+from services.notifier.store.rulebook import EVERY_STORE, BookContents, Switch, read_book
 from shared.db.engine import Database
 from shared.events.catalogue import EVENT_TYPES
 from shared.events.kinds import Event
@@ -39,7 +38,8 @@ class Books:
 
     def __init__(self, database: Database, zone: tzinfo) -> None:
         self._database = database
-        self._zone = zone
+        self.zone = zone
+        """That of every store, on whose clocks times are shown."""
         self._book: Book | None = None
         self._reading = asyncio.Lock()
 
@@ -60,7 +60,7 @@ class Books:
             contents = await read_book(conn)
         if self._book is not None and self._book.version == contents.version:
             return self._book
-        return open_book(contents, self._zone)
+        return open_book(contents, self.zone)
 
 
 def open_book(contents: BookContents, zone: tzinfo) -> Book:
@@ -73,33 +73,25 @@ def open_book(contents: BookContents, zone: tzinfo) -> Book:
 def acting_rules(contents: BookContents) -> Iterable[Rule]:
     """Every rule as it acts for all stores, and once more for each store with a switch of its own."""
     switches: dict[tuple[str, str], Switch] = {(s.rule_id, s.store_id): s for s in contents.switches}
-    own = {rule.rule_id: [] for rule in contents.rules}  # type: dict[str, list[Switch]]
+    own = {rule.id: [] for rule in contents.rules}  # type: dict[str, list[Switch]]
     for switch in contents.switches:
-        if switch.store_id != EVERY_STORE:
+        if switch.store_id != EVERY_STORE and switch.rule_id in own:
             own[switch.rule_id].append(switch)
     for stored in contents.rules:
-        yield as_acting(stored, switches.get((stored.rule_id, EVERY_STORE)), EVERY_STORE)
-        for switch in own[stored.rule_id]:
+        yield as_acting(stored, switches.get((stored.id, EVERY_STORE)), EVERY_STORE)
+        for switch in own[stored.id]:
             yield as_acting(stored, switch, switch.store_id)
 
 
-def as_acting(stored: StoredRule, switch: Switch | None, store_id: str) -> Rule:
-    """A stored rule under a switch."""
-    off = switch is not None and not switch.enabled
-    return Rule(
-        id=stored.rule_id,
-        version=stored.version,
-        event_type=stored.event_type,
-        name=stored.name,
-        priority=Priority(stored.priority),
-        roles=tuple(Role(role) for role in stored.roles),
-        template=stored.template,
-        format=Format(stored.format),
-        missing=MissingPolicy(stored.missing),
-        enabled=not off,
-        disabled_until=switch.disabled_until if switch is not None and off else None,
-        disabled_by=switch.updated_by if switch is not None and off else "",
-        disabled_at=switch.updated_at if switch is not None and off else None,
+def as_acting(stored: Rule, switch: Switch | None, store_id: str) -> Rule:
+    """A published rule under a switch."""
+    if switch is None or switch.enabled:
+        return replace(stored, store_id=store_id)
+    return replace(
+        stored,
         store_id=store_id,
-        preset=stored.preset,
+        enabled=False,
+        disabled_until=switch.disabled_until,
+        disabled_by=switch.updated_by,
+        disabled_at=switch.updated_at,
     )

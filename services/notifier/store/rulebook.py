@@ -8,7 +8,7 @@ have been decided by the book after the change, on any replica.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.routing import Target, TargetKind
-from services.notifier.store.tables import role_binding, rule, rule_switch, rulebook
+from services.notifier.domain.rules import Rule
+from services.notifier.store.tables import role_binding, rule, rule_switch, rule_version, rulebook
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
 from shared.values import value_class
@@ -26,20 +27,28 @@ _ONLY = 1
 
 EVERY_STORE = ""
 
+_VERSIONS = sa.select(
+    rule_version.c.rule_id, rule_version.c.version, rule_version.c.spec, rule.c.preset
+).order_by(rule_version.c.rule_id)
+
 
 @value_class
-class StoredRule:
-    """A rule as stored, without its switches."""
+class RuleVersion:
+    """One version of a rule; none is ever changed."""
 
-    rule_id: str
+    rule: Rule
+    comment: str
+    created_at: datetime
+    created_by: str
+
+
+@value_class
+class Head:
+    """Where a rule stands."""
+
     version: int
-    event_type: str
-    name: str
-    priority: int
-    roles: tuple[str, ...]
-    format: str
-    template: str
-    missing: str
+    """The one that acts; 0 while there are only drafts."""
+    latest: int
     preset: bool
 
 
@@ -72,7 +81,8 @@ class BookContents:
     """Everything decided by operators, as of one version."""
 
     version: int
-    rules: tuple[StoredRule, ...]
+    rules: tuple[Rule, ...]
+    """Those that are published."""
     switches: tuple[Switch, ...]
     bindings: tuple[Binding, ...]
 
@@ -86,26 +96,13 @@ def lock_version(dialect: DialectName) -> sa.Select[Any]:
 async def read_book(conn: AsyncConnection) -> BookContents:
     """The whole book. A few hundred rows at most, read only when its version moved."""
     version = (await conn.execute(sa.select(rulebook.c.version))).scalar_one()
-    rules = (await conn.execute(sa.select(rule).order_by(rule.c.rule_id))).all()
+    acting = (rule_version.c.rule_id == rule.c.rule_id) & (rule_version.c.version == rule.c.version)
+    rules = (await conn.execute(_VERSIONS.join_from(rule, rule_version, acting))).all()
     switches = (await conn.execute(sa.select(rule_switch))).all()
     bindings = (await conn.execute(sa.select(role_binding))).all()
     return BookContents(
         version=version,
-        rules=tuple(
-            StoredRule(
-                r.rule_id,
-                r.version,
-                r.event_type,
-                r.name,
-                r.priority,
-                tuple(r.roles),
-                r.format,
-                r.template,
-                r.missing,
-                r.preset,
-            )
-            for r in rules
-        ),
+        rules=tuple(_rule(row) for row in rules),
         switches=tuple(Switch(**r._mapping) for r in switches),
         bindings=tuple(
             Binding(r.store_id, r.role, _targets(r.targets), r.updated_at, r.updated_by) for r in bindings
@@ -113,34 +110,87 @@ async def read_book(conn: AsyncConnection) -> BookContents:
     )
 
 
-async def add_missing_rules(
-    conn: AsyncConnection, dialect: DialectName, rules: Sequence[StoredRule], now: datetime
+async def add_missing_presets(
+    conn: AsyncConnection, dialect: DialectName, presets: Sequence[Rule], now: datetime
 ) -> int:
-    """Insert those of *rules* whose id is not there yet; returns how many. Existing ones stay as they are."""
-    if not rules:
+    """Insert those of *presets* whose id was never there; returns how many. What people did to others stays."""
+    if not presets:
         return 0
-    statement = insert_into(dialect, rule).values(
-        [
-            {
-                "rule_id": r.rule_id,
-                "version": r.version,
-                "event_type": r.event_type,
-                "name": r.name,
-                "priority": r.priority,
-                "roles": list(r.roles),
-                "format": r.format,
-                "template": r.template,
-                "missing": r.missing,
-                "preset": r.preset,
-                "created_at": now,
-            }
-            for r in rules
-        ]
-    )
-    result = await conn.execute(statement.on_conflict_do_nothing(index_elements=["rule_id"]))
-    if result.rowcount:
+    heads = [
+        {"rule_id": one.id, "version": 1, "latest": 1, "preset": True, "created_at": now} for one in presets
+    ]
+    insert = insert_into(dialect, rule).values(heads).on_conflict_do_nothing(index_elements=["rule_id"])
+    added = set((await conn.execute(insert.returning(rule.c.rule_id))).scalars())
+    if added:
         await _turn_page(conn, dialect)
-    return result.rowcount
+        versions = [
+            _version_row(replace(one, version=1), "", now, "reach") for one in presets if one.id in added
+        ]
+        await conn.execute(sa.insert(rule_version), versions)
+    return len(added)
+
+
+async def hold(conn: AsyncConnection, dialect: DialectName, rule_id: str) -> Head | None:
+    """Where a rule stands; nobody else changes a rule until the transaction is over."""
+    await _turn_page(conn, dialect)
+    row = (await conn.execute(sa.select(rule).where(rule.c.rule_id == rule_id))).one_or_none()
+    return None if row is None else Head(row.version, row.latest, row.preset)
+
+
+async def add_rule(conn: AsyncConnection, new: RuleVersion, *, publish: bool) -> None:
+    """Insert a rule with its first version; after ``hold``."""
+    head = {"rule_id": new.rule.id, "version": int(publish), "latest": 1}
+    await conn.execute(sa.insert(rule).values(**head, preset=new.rule.preset, created_at=new.created_at))
+    await _add_version(conn, new)
+
+
+async def add_version(conn: AsyncConnection, new: RuleVersion, *, publish: bool) -> None:
+    """Insert a further version; after ``hold``."""
+    number = new.rule.version
+    changed = {"latest": number, "version": number} if publish else {"latest": number}
+    await conn.execute(sa.update(rule).where(rule.c.rule_id == new.rule.id).values(**changed))
+    await _add_version(conn, new)
+
+
+async def set_acting(conn: AsyncConnection, rule_id: str, version: int) -> None:
+    """Let another version act; after ``hold``."""
+    await conn.execute(sa.update(rule).where(rule.c.rule_id == rule_id).values(version=version))
+
+
+async def drop_rule(conn: AsyncConnection, rule_id: str) -> None:
+    """Let no version act any more and forget the switches; the versions stay. After ``hold``."""
+    await set_acting(conn, rule_id, 0)
+    await conn.execute(sa.delete(rule_switch).where(rule_switch.c.rule_id == rule_id))
+
+
+async def read_versions(conn: AsyncConnection, rule_id: str) -> list[RuleVersion]:
+    """Every version of a rule, the newest first."""
+    query = (
+        _VERSIONS.add_columns(rule_version.c.comment, rule_version.c.created_at, rule_version.c.created_by)
+        .join_from(rule, rule_version, rule_version.c.rule_id == rule.c.rule_id)
+        .where(rule.c.rule_id == rule_id)
+        .order_by(None)
+        .order_by(rule_version.c.version.desc())
+    )
+    return [
+        RuleVersion(_rule(row), row.comment, row.created_at, row.created_by)
+        for row in await conn.execute(query)
+    ]
+
+
+async def _add_version(conn: AsyncConnection, new: RuleVersion) -> None:
+    await conn.execute(
+        sa.insert(rule_version).values(_version_row(new.rule, new.comment, new.created_at, new.created_by))
+    )
+
+
+def _version_row(one: Rule, comment: str, at: datetime, by: str) -> dict[str, object]:
+    said = {"comment": comment, "created_at": at, "created_by": by}
+    return {"rule_id": one.id, "version": one.version, "spec": one.to_json(), **said}
+
+
+def _rule(row: Any) -> Rule:
+    return Rule.from_json(row.spec, id=row.rule_id, version=row.version, preset=row.preset)
 
 
 async def set_switch(conn: AsyncConnection, dialect: DialectName, switch: Switch) -> None:

@@ -1,7 +1,7 @@
 """The notifier's own tables; the inbox, outbox, dead letters and limits beside them are ``shared.db.tables``.
 
 rulebook ── one row whose version moves with every change of rules or roles
-rule, rule_switch, role_binding ── what operators decide
+rule, rule_version, rule_switch, role_binding ── what operators decide
 delivery ─┬─ recipient ── who; unique per (event, store, channel, target, part)
           └─ attempt   ── each try, written before its request leaves
 """
@@ -29,16 +29,21 @@ rule = sa.Table(
     "rule",
     metadata,
     sa.Column("rule_id", Id, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("event_type", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("roles", Json, nullable=False),
-    sa.Column("format", sa.Text, nullable=False),
-    sa.Column("template", sa.Text, nullable=False),
-    sa.Column("missing", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),  # the one that acts; 0 while there are only drafts
+    sa.Column("latest", sa.Integer, nullable=False),
     sa.Column("preset", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+)
+
+rule_version = sa.Table(
+    "rule_version",
+    metadata,
+    sa.Column("rule_id", Id, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
 )
 
 rule_switch = sa.Table(

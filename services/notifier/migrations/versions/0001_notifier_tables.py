@@ -136,16 +136,20 @@ def upgrade() -> None:
         "rule",
         sa.Column("rule_id", Id, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("event_type", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("roles", Json(), nullable=False),
-        sa.Column("format", sa.Text(), nullable=False),
-        sa.Column("template", sa.Text(), nullable=False),
-        sa.Column("missing", sa.Text(), nullable=False),
+        sa.Column("latest", sa.Integer(), nullable=False),
         sa.Column("preset", sa.Boolean(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("rule_id"),
+    )
+    op.create_table(
+        "rule_version",
+        sa.Column("rule_id", Id, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("spec", Json(), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("rule_id", "version"),
     )
     op.create_table(
         "rule_switch",
@@ -173,6 +177,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("rulebook")
     op.drop_table("rule_switch")
+    op.drop_table("rule_version")
     op.drop_table("rule")
     op.drop_table("role_binding")
     op.drop_table("recipient")
