@@ -33,6 +33,7 @@ from services.notifier.service import NotifierServicer
 from services.notifier.store.work import Work
 from services.notifier.subscriptions import TYPES, Intake
 from services.notifier.unknowns import DeliveryDesk
+from services.notifier.usecases.deliveries import Deliveries
 from services.notifier.usecases.messages import Messages
 from services.notifier.usecases.pushes import Pushes
 from services.notifier.usecases.rules import Rules
@@ -130,6 +131,7 @@ async def build(resources: Resources) -> Service:
         rules,
         Stories(database),
         Watching(database, settling, clock),
+        Deliveries(database, settling, clock),
         resources.tokens,
         clock,
         settings.default_store,

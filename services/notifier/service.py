@@ -18,6 +18,7 @@ from services.notifier.rule_service import SERVICE, RuleMethods, once
 from services.notifier.rule_wire import from_spec, role_named, to_check, to_rule
 from services.notifier.store import reading
 from services.notifier.store.reading import Filter
+from services.notifier.usecases.deliveries import Deliveries
 from services.notifier.usecases.messages import Messages, Request
 from services.notifier.usecases.pushes import Pushes, Rehearsed, Taken
 from services.notifier.usecases.rules import RoleHolders, Rules
@@ -68,6 +69,8 @@ SCOPES: Final[Mapping[str, str]] = {
         "SendReport": "notify.send",
         "ListDeliveries": "notify.read",
         "GetDelivery": "notify.read",
+        "ReplayDelivery": "notify.send",
+        "CancelDelivery": "notify.send",
         "WatchDeliveries": "notify.read",
         "Explain": "notify.read",
     }.items()
@@ -101,6 +104,7 @@ class NotifierServicer(RuleMethods):
         rules: Rules,
         stories: Stories,
         watching: Watching,
+        changes: Deliveries,
         tokens: PageTokens,
         clock: Clock,
         default_store: str | None,
@@ -111,6 +115,7 @@ class NotifierServicer(RuleMethods):
         self._rules = rules
         self._stories = stories
         self._watching = watching
+        self._changes = changes
         self._tokens = tokens
         self._clock = clock
         self._default_store = default_store
@@ -266,6 +271,24 @@ class NotifierServicer(RuleMethods):
         if not found:
             raise NotFound("NOT_FOUND", f"there is no delivery {request.delivery_id}", resource="delivery")
         return pb.GetDeliveryResponse(delivery=to_delivery(found[0], whole=True))
+
+    async def ReplayDelivery(
+        self, request: pb.ReplayDeliveryRequest, context: Any
+    ) -> pb.ReplayDeliveryResponse:
+        """Send a delivery once more."""
+        view = await self._changes.replay(
+            request.delivery_id, visible_stores(), once=once("ReplayDelivery", request)
+        )
+        return pb.ReplayDeliveryResponse(delivery=to_delivery(view, whole=True))
+
+    async def CancelDelivery(
+        self, request: pb.CancelDeliveryRequest, context: Any
+    ) -> pb.CancelDeliveryResponse:
+        """Take a delivery back."""
+        view = await self._changes.cancel(
+            request.delivery_id, visible_stores(), once=once("CancelDelivery", request)
+        )
+        return pb.CancelDeliveryResponse(delivery=to_delivery(view, whole=True))
 
     async def WatchDeliveries(
         self, request: pb.WatchDeliveriesRequest, context: Any

@@ -103,8 +103,13 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
         {"json": struct({**ORDER, "total": 1})},
     ),
 }
-THEIR_OWN = {"reach.ops.v1.OpsService/ReplayDeadLetter", "reach.ops.v1.OpsService/ResolveUnknown"}
-"""Tested below: they need something to work on."""
+THEIR_OWN = {
+    "reach.ops.v1.OpsService/ReplayDeadLetter",
+    "reach.ops.v1.OpsService/ResolveUnknown",
+    "reach.notifier.v1.NotifierService/ReplayDelivery",
+    "reach.notifier.v1.NotifierService/CancelDelivery",
+}
+"""Tested below and in test_delivery_changes.py: they need something to work on."""
 
 
 def test_every_method_that_takes_a_key_is_tried() -> None:

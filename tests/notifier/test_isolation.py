@@ -216,6 +216,8 @@ async def test_what_another_store_has_is_not_there(tenants: Tenants, world: Sand
     delivery = pb.GetDeliveryRequest(delivery_id=taken.deliveries[0].delivery_id)
     hidden = [
         b.notifier.GetDelivery(delivery),
+        b.notifier.ReplayDelivery(pb.ReplayDeliveryRequest(delivery_id=delivery.delivery_id)),
+        b.notifier.CancelDelivery(pb.CancelDeliveryRequest(delivery_id=delivery.delivery_id)),
         b.ops.GetDeadLetter(ops.GetDeadLetterRequest(dead_letter_id=letter.dead_letter_id)),
         b.ops.ReplayDeadLetter(ops.ReplayDeadLetterRequest(dead_letter_ids=[letter.dead_letter_id])),
         b.ops.ResolveUnknown(ops.ResolveUnknownRequest(id=unknown.id, resolution=ops.RESOLUTION_RESEND)),
