@@ -1,4 +1,4 @@
-"""``reach rules``: which event tells which roles, and switching a rule off and on."""
+"""``reach rules``: which event tells which roles, and switching a rule off and on; ``rule_changes`` has the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli import rule_changes, rule_testing
 from cli.common import quieten_logs, refuse, run, settings
 from cli.inputs import duration
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
-app = typer.Typer(help="Which event tells whom: list, toggle.", no_args_is_help=True)
+app = typer.Typer(help="Which event tells whom: list, put, toggle, take back.", no_args_is_help=True)
 
 _Store = Annotated[str, typer.Option(metavar="ID", help="As it acts in this store; empty: all stores.")]
 
@@ -49,6 +50,19 @@ def toggle(
     until = datetime.now(UTC) + duration(span, "--for") if span else None
     one = run(_toggle(_chosen(), rule, state == "on", store, until, comment))
     typer.echo(f"{one.rule_id} ({one.display_name}) is {'on' if one.enabled else 'off'}")
+
+
+for _command in (
+    rule_changes.put,
+    rule_changes.show,
+    rule_changes.versions,
+    rule_changes.publish,
+    rule_changes.rollback,
+    rule_changes.delete,
+    rule_changes.restore,
+):
+    app.command()(_command)
+app.command("test")(rule_testing.run_tests)
 
 
 def _chosen() -> Settings:

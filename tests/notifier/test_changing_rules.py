@@ -88,9 +88,20 @@ async def test_a_version_can_be_taken_back_and_the_history_stays(reach: Reach) -
         (2, False, "typo", "local"),
         (1, True, "", "local"),
     ]
-    for version in (0, 3):
-        request = pb.RollbackRuleRequest(rule_id="big", version=version)
-        assert (await refused(reach.notifier.RollbackRule(request)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    request = pb.RollbackRuleRequest(rule_id="big", version=3)
+    assert (await refused(reach.notifier.RollbackRule(request)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    request = pb.RollbackRuleRequest(rule_id="order.created")
+    assert (await refused(reach.notifier.RollbackRule(request)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_rollback_passes_over_what_never_acted_and_undoes_a_deletion(reach: Reach) -> None:
+    await _create(reach)
+    await _update(reach, _spec("草稿 {order_number}"), draft=True)
+    await _update(reach, _spec("三 {order_number}"))
+    back = pb.RollbackRuleRequest(rule_id="big")
+    assert (await reach.notifier.RollbackRule(back)).rule.version == 1
+    await reach.notifier.DeleteRule(pb.DeleteRuleRequest(rule_id="big"))
+    assert (await reach.notifier.RollbackRule(back)).rule.version == 1
 
 
 async def test_a_rollback_asked_for_twice_goes_back_once(reach: Reach) -> None:
@@ -196,6 +207,7 @@ async def test_a_rule_is_tried_before_it_is_stored(reach: Reach, world: Sandbox)
         (_spec(event_type="notifier.delivery.failed", condition=""), "event_type"),
         (_spec(roles=["nobody"]), "spec.roles[1]"),
         (_spec(format=rule_pb2.FORMAT_TEXTCARD), "format"),
+        (_spec(format=rule_pb2.FORMAT_MARKDOWN_V2), "format"),
         (rule_pb2.RuleSpec(event_type="x", template="x", roles=["manager"]), "spec.display_name"),
     ],
 )

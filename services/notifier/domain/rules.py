@@ -200,7 +200,7 @@ def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]
         yield "variables", "a name stands twice; name each once"
     if not rule.roles or len(set(rule.roles)) < len(rule.roles):
         yield "roles", "name at least one, and none twice"
-    if rule.format is Format.TEXTCARD:
+    if rule.format not in (Format.TEXT, Format.MARKDOWN):
         yield "format", "a rule's words are text or markdown"
 
 

@@ -47,7 +47,9 @@ class Head:
     """Where a rule stands."""
 
     version: int
-    """The one that acts; 0 while there are only drafts."""
+    """The one that acts; 0 while there are only drafts, and after a deletion."""
+    before: int
+    """The one that acted before it; 0 when none did."""
     latest: int
     preset: bool
 
@@ -117,7 +119,8 @@ async def add_missing_presets(
     if not presets:
         return 0
     heads = [
-        {"rule_id": one.id, "version": 1, "latest": 1, "preset": True, "created_at": now} for one in presets
+        {"rule_id": one.id, "version": 1, "before": 0, "latest": 1, "preset": True, "created_at": now}
+        for one in presets
     ]
     insert = insert_into(dialect, rule).values(heads).on_conflict_do_nothing(index_elements=["rule_id"])
     added = set((await conn.execute(insert.returning(rule.c.rule_id))).scalars())
@@ -134,12 +137,12 @@ async def hold(conn: AsyncConnection, dialect: DialectName, rule_id: str) -> Hea
     """Where a rule stands; nobody else changes a rule until the transaction is over."""
     await _turn_page(conn, dialect)
     row = (await conn.execute(sa.select(rule).where(rule.c.rule_id == rule_id))).one_or_none()
-    return None if row is None else Head(row.version, row.latest, row.preset)
+    return None if row is None else Head(row.version, row.before, row.latest, row.preset)
 
 
 async def add_rule(conn: AsyncConnection, new: RuleVersion, *, publish: bool) -> None:
     """Insert a rule with its first version; after ``hold``."""
-    head = {"rule_id": new.rule.id, "version": int(publish), "latest": 1}
+    head = {"rule_id": new.rule.id, "version": int(publish), "before": 0, "latest": 1}
     await conn.execute(sa.insert(rule).values(**head, preset=new.rule.preset, created_at=new.created_at))
     await _add_version(conn, new)
 
@@ -147,14 +150,16 @@ async def add_rule(conn: AsyncConnection, new: RuleVersion, *, publish: bool) ->
 async def add_version(conn: AsyncConnection, new: RuleVersion, *, publish: bool) -> None:
     """Insert a further version; after ``hold``."""
     number = new.rule.version
-    changed = {"latest": number, "version": number} if publish else {"latest": number}
-    await conn.execute(sa.update(rule).where(rule.c.rule_id == new.rule.id).values(**changed))
+    await conn.execute(sa.update(rule).where(rule.c.rule_id == new.rule.id).values(latest=number))
     await _add_version(conn, new)
+    if publish:
+        await set_acting(conn, new.rule.id, number)
 
 
 async def set_acting(conn: AsyncConnection, rule_id: str, version: int) -> None:
     """Let another version act; after ``hold``."""
-    await conn.execute(sa.update(rule).where(rule.c.rule_id == rule_id).values(version=version))
+    other = (rule.c.rule_id == rule_id) & (rule.c.version != version)
+    await conn.execute(sa.update(rule).where(other).values(version=version, before=rule.c.version))
 
 
 async def drop_rule(conn: AsyncConnection, rule_id: str) -> None:

@@ -30,6 +30,7 @@ rule = sa.Table(
     metadata,
     sa.Column("rule_id", Id, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),  # the one that acts; 0 while there are only drafts
+    sa.Column("before", sa.Integer, nullable=False),  # the one that acted before it; 0 when none did
     sa.Column("latest", sa.Integer, nullable=False),
     sa.Column("preset", sa.Boolean, nullable=False),
     sa.Column("created_at", Instant, nullable=False),

@@ -131,8 +131,14 @@ class Rules:
         return await self._let_act(rule_id, lambda head: version or head.latest, once)
 
     async def roll_back(self, rule_id: str, version: int, *, once: Once) -> Rule:
-        """Let an earlier version act; 0 is the one before that which acts. See ``publish``."""
-        return await self._let_act(rule_id, lambda head: version or head.version - 1, once)
+        """Let an earlier version act; 0 is the one that acted before. See ``publish``."""
+
+        def earlier(head: Head) -> int:
+            if not version and not head.before:
+                raise Invalid.field("version", f"no other version of {rule_id} has acted; name one")
+            return version or head.before
+
+        return await self._let_act(rule_id, earlier, once)
 
     async def _let_act(self, rule_id: str, choose: Callable[[Head], int], once: Once) -> Rule:
         now = self._clock.now()

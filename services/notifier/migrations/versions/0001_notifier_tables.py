@@ -136,6 +136,7 @@ def upgrade() -> None:
         "rule",
         sa.Column("rule_id", Id, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("before", sa.Integer(), nullable=False),
         sa.Column("latest", sa.Integer(), nullable=False),
         sa.Column("preset", sa.Boolean(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),

@@ -1,0 +1,119 @@
+"""Rules as files: read with every mistake named by place and fix, and written so that the same is read again."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.notifier.domain.content import Format
+from services.notifier.domain.routing import Role
+from services.notifier.domain.rules import Priority, Rule
+from services.notifier.domain.template import MissingPolicy
+from services.notifier.rule_files import parse_rules, write_rule
+from shared.errors import Invalid
+from shared.events.catalogue import EVENT_TYPES
+from shared.events.kinds import Field, FieldKind
+
+PLAIN = 'name = "x"\nroles = ["manager"]\ntemplate = "x"\n'
+
+
+def read(document: str) -> tuple[Rule, ...]:
+    return parse_rules(document, EVENT_TYPES)
+
+
+def refused(document: str) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        read(document)
+    return {one.field: one.description for one in caught.value.violations}
+
+
+def test_a_table_is_a_rule_whose_event_is_its_name() -> None:
+    (rule,) = read('["order.created"]\n' + PLAIN)
+    assert (rule.id, rule.event_type, rule.roles) == ("order.created", "order.created", (Role.MANAGER,))
+    assert (rule.priority, rule.format, rule.missing) == (Priority.NORMAL, Format.TEXT, MissingPolicy.FAIL)
+
+
+def test_everything_a_rule_can_say_is_read_and_written() -> None:
+    (rule,) = read(
+        '[boiler]\nevent_type = "boiler.hot"\nname = "锅 \\"炉\\""\npriority = "low"\n'
+        'roles = ["tech_support", "manager"]\ncondition = " degrees > 90.0 "\nstores = ["s2", "s1"]\n'
+        'format = "markdown"\nmissing = "omit_line"\ntemplate = """\n甲 \\\\ "{degrees}"\n\n\\"\\"\\"{note}"""\n'
+        'variables = { degrees = "quantity", note = "text" }\n'
+    )
+    assert rule == Rule(
+        id="boiler",
+        version=0,
+        event_type="boiler.hot",
+        name='锅 "炉"',
+        priority=Priority.LOW,
+        roles=(Role.TECH_SUPPORT, Role.MANAGER),
+        template='甲 \\ "{degrees}"\n\n"""{note}',
+        format=Format.MARKDOWN,
+        missing=MissingPolicy.OMIT_LINE,
+        condition="degrees > 90.0",
+        stores=("s1", "s2"),
+        variables=(Field("degrees", FieldKind.QUANTITY, False), Field("note", FieldKind.TEXT, False)),
+    )
+    assert read(write_rule(rule)) == (rule,)
+
+
+@pytest.mark.parametrize(
+    "template", ["\n先空一行", "末尾\n", "\ttab", '"""', "\\", "一行", '"a" \\n', "\"a\" 'b'", '"a"\nb']
+)
+def test_words_survive_being_written(template: str) -> None:
+    (rule,) = read('["x.y"]\n' + PLAIN)
+    rule.template = template  # type: ignore[misc]
+    assert read(write_rule(rule))[0].template == template
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "fix"),
+    [
+        (PLAIN + 'prioritty = "high"', "[r] prioritty", "is not known; write priority"),
+        (PLAIN + "example = { total = 1 }", "[r] example", "test file"),
+        (PLAIN + 'priority = "hihg"', "[r] priority", "urgent, high, normal, low"),
+        (PLAIN + "priority = 1", "[r] priority", "text in quotes"),
+        (PLAIN.replace("manager", "boss"), "[r] roles", "kitchen_staff"),
+        (PLAIN.replace('["manager"]', '"manager"'), "[r] roles", '["one", "two"]'),
+        (PLAIN.replace('["manager"]', "[]"), "[r] roles", "at least one"),
+        (PLAIN.replace('name = "x"', ""), "[r] name", "is missing"),
+        (PLAIN.replace('name = "x"', f'name = "{"长" * 34}"'), "[r] name", "100 bytes"),
+        (PLAIN + 'format = "textcard"', "[r] format", "text or markdown"),
+        (PLAIN + 'format = "markdown_v2"', "[r] format", "text or markdown"),
+        (PLAIN + 'stores = ["a b"]', "[r] stores", "letters"),
+        (PLAIN + 'event_type = "a b"', "[r] event_type", "dots"),
+        (PLAIN + 'variables = { a = "number" }', "[r] variables a", "quantity"),
+        (PLAIN + 'variables = { "a-b" = "text" }', "[r] variables a-b", "letters"),
+        (PLAIN + 'event_type = "order.created"\nvariables = { a = "text" }', "[r] variables", "leave them out"),
+        (PLAIN + 'event_type = "order.created"\ncondition = "totl > 1.0"', "[r] condition", "total"),
+        (PLAIN.replace('template = "x"', 'template = "{x}"'), "[r] template", "x"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_by_its_place_and_its_fix(body: str, place: str, fix: str) -> None:
+    found = refused("[r]\n" + body)
+    assert list(found) == [place]
+    assert fix in found[place]
+
+
+def test_every_wrong_rule_is_named_at_once() -> None:
+    assert list(refused("[a]\n" + PLAIN + "x = 1\n[b]\n" + PLAIN + "[c]\n" + PLAIN + "y = 1\n")) == [
+        "[a] x",
+        "[c] y",
+    ]
+
+
+def test_an_id_with_a_point_that_lacks_its_quotes_is_recognised() -> None:
+    assert '["order.created"]' in refused("[order.created]\n" + PLAIN)["[order] created"]
+
+
+@pytest.mark.parametrize(
+    ("document", "fix"),
+    [("", "has no rule"), ('name = "x"', "stands outside a rule"), ('["a b"]\n' + PLAIN, "a rule's id has")],
+)
+def test_a_file_without_a_proper_rule_is_refused(document: str, fix: str) -> None:
+    with pytest.raises(Invalid, match=fix):
+        read(document)
+
+
+def test_what_is_no_toml_is_refused_with_line_and_column() -> None:
+    with pytest.raises(Invalid, match=r"is no TOML: .*line 2, column"):
+        read("[a]\nname = x\n")
