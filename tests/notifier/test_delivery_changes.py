@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from base64 import b64decode
+from contextlib import closing
 from typing import Any
 
 import grpc
+from reach.events.v1 import notifier_events_pb2
 from reach.notifier.v1 import delivery_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 from reach.ops.v1 import ops_service_pb2 as ops
@@ -52,6 +56,17 @@ async def _held(reach: Reach, world: Sandbox) -> Any:
     return await eventually(deferred)
 
 
+def _announced(reach: Reach, delivery_id: str) -> list[str]:
+    """The types of the events that told of a delivery, from the outbox of an embedded notifier."""
+    assert reach.home is not None
+    with closing(sqlite3.connect(reach.home / "notifier.db")) as database:
+        found = database.execute("SELECT type, body FROM outbox ORDER BY id").fetchall()
+    bodies = [
+        (type_, notifier_events_pb2.DeliveryOutcome.FromString(b64decode(body))) for type_, body in found
+    ]
+    return [type_ for type_, outcome in bodies if outcome.delivery_id == delivery_id]
+
+
 async def test_what_failed_goes_once_more_to_everybody_it_is_for(bare: Reach, world: Sandbox) -> None:
     await world.fault(path=SENDS, errcode=81013)
     failed = await _send(bare, "开会", user("anna"), wait=8)
@@ -89,6 +104,7 @@ async def test_what_waits_is_taken_back_and_says_by_whom(bare: Reach, world: San
     told = await bare.explain(held.delivery_id)
     assert any(step.code == "cancelled" or "撤回" in step.text_zh for step in told.steps)
     assert "late" not in str(await world.messages(KEY))
+    assert _announced(bare, held.delivery_id) == ["notifier.delivery.cancelled"]
     assert (await _replay(bare, held.delivery_id)).status == delivery_pb2.DELIVERY_STATUS_PENDING
 
 
