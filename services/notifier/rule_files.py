@@ -83,8 +83,6 @@ def _rule(rule_id: str, table: Table, types: Mapping[str, EventType]) -> Rule:
         stores=tuple(sorted(set(table.texts("stores", [])))),
         variables=_variables(table.table("variables")),
     )
-    if rule.format not in (Format.TEXT, Format.MARKDOWN):
-        raise table.wrong("format", "must be text or markdown")
     try:
         check_type(rule.event_type)
     except Invalid as refusal:

@@ -14,10 +14,9 @@ from services.notifier.rule_wire import from_spec, to_check, to_rule, to_version
 from services.notifier.usecases.rules import Rules
 from shared.clock import Clock
 from shared.db.once import Once
-from shared.errors import Denied
 from shared.rpc.fields import fingerprint
 from shared.rpc.paging import PageTokens, page_size
-from shared.rpc.principal import EVERY_STORE, authorise_store, current
+from shared.rpc.principal import authorise_every_store, authorise_store
 
 SERVICE: Final = "reach.notifier.v1.NotifierService"
 
@@ -91,7 +90,7 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
         self, request: pb.RestorePresetsRequest, context: Any
     ) -> pb.RestorePresetsResponse:
         """Publish presets as they ship."""
-        _for_all_stores()
+        authorise_every_store()
         restored = await self._rules.restore_presets(
             list(request.rule_ids), once=once("RestorePresets", request)
         )
@@ -131,9 +130,4 @@ def _may_change(*rules: Rule) -> None:
         for store_id in rule.stores:
             authorise_store(store_id)
         if not rule.stores:
-            _for_all_stores()
-
-
-def _for_all_stores() -> None:
-    if current().stores != EVERY_STORE:
-        raise Denied("STORE_FORBIDDEN", "changing what holds for all stores needs a token for all stores")
+            authorise_every_store()

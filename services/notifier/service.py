@@ -36,7 +36,7 @@ from services.notifier.wire import (
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
-from shared.errors import Denied, Invalid, NotFound
+from shared.errors import Invalid, NotFound
 from shared.rpc.fields import (
     from_duration,
     from_struct,
@@ -44,7 +44,7 @@ from shared.rpc.fields import (
     to_timestamp,
 )
 from shared.rpc.paging import Cursor, PageTokens, page_size
-from shared.rpc.principal import EVERY_STORE, authorise_store, current, visible_stores
+from shared.rpc.principal import authorise_every_store, authorise_store, visible_stores
 
 SCOPES: Final[Mapping[str, str]] = {
     f"{SERVICE}/{method}": scope
@@ -354,8 +354,8 @@ class NotifierServicer(RuleMethods):
 def _may_change(store_id: str) -> None:
     if store_id:
         authorise_store(store_id)
-    elif current().stores != EVERY_STORE:
-        raise Denied("STORE_FORBIDDEN", "changing what holds for all stores needs a token for all stores")
+    else:
+        authorise_every_store()
 
 
 def _stores(store_id: str) -> Collection[str] | None:

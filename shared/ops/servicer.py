@@ -17,12 +17,12 @@ from shared.db import dead
 from shared.db import limits as rates
 from shared.db.dead import DeadLetter
 from shared.db.once import Once
-from shared.errors import Conflict, Denied, Invalid, NotFound, ReachError
+from shared.errors import Conflict, Invalid, NotFound, ReachError
 from shared.ops.letters import as_message
 from shared.ops.part import CheckStatus, Finding, Part, UnknownSend, Verdict
 from shared.rpc.fields import EnumMap, fingerprint, to_duration, to_timestamp
 from shared.rpc.paging import PageTokens, page_size
-from shared.rpc.principal import authorise_store, current, visible_stores
+from shared.rpc.principal import authorise_every_store, authorise_store, current, visible_stores
 from shared.telemetry.redaction import redact
 
 SERVICE: Final = "reach.ops.v1.OpsService"
@@ -194,7 +194,7 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
 
     async def ListLimits(self, request: pb.ListLimitsRequest, context: Any) -> pb.ListLimitsResponse:
         """By key; each window of a key is a line of its own."""
-        _needs_every_store()
+        authorise_every_store()  # they count people of every store
         size, cursor = page_size(request.page_size), self._tokens.read(request)
         after = str(cursor[0]) if cursor else ""
         lines: list[tuple[str, list[pb.LimitUsage]]] = []
@@ -236,7 +236,7 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
 
     async def SetCredential(self, request: pb.SetCredentialRequest, context: Any) -> pb.SetCredentialResponse:
         """Add or replace one, in every part."""
-        _needs_every_store()
+        authorise_every_store()  # it sends for every store
         kind = _KINDS.to_domain(request.kind, "kind")
         if kind is Kind.APP and not (request.corp_id and request.agent_id):
             raise Invalid.field(
@@ -261,7 +261,7 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
         self, request: pb.DeleteCredentialRequest, context: Any
     ) -> pb.DeleteCredentialResponse:
         """Remove one, in every part."""
-        _needs_every_store()
+        authorise_every_store()  # it sends for every store
         kind = _KINDS.to_domain(request.kind, "kind")
         for part in self._parts:
             async with part.database.write() as conn:
@@ -286,12 +286,6 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
 def _broken(check: Any, found: str) -> Finding:
     name = getattr(check, "__name__", "check")
     return Finding(name, CheckStatus.FAILED, found, "see what the process waits for in its log")
-
-
-def _needs_every_store() -> None:
-    """Credentials send for every store, and limits count people of every store: not for who may see only some."""
-    if visible_stores() is not None:
-        raise Denied("STORE_FORBIDDEN", "what holds for all stores needs a token for all stores")
 
 
 def _visible(kept: DeadLetter) -> bool:

@@ -101,6 +101,12 @@ def authorise_store(store_id: str) -> None:
         raise Denied("STORE_FORBIDDEN", "this token does not list that store")
 
 
+def authorise_every_store() -> None:
+    """Refuse (``Denied``, STORE_FORBIDDEN) unless the caller may touch every store there is or will be."""
+    if current().stores != EVERY_STORE:
+        raise Denied("STORE_FORBIDDEN", "what holds for all stores needs a token for all stores")
+
+
 def visible_stores() -> frozenset[str] | None:
     """The stores a list may show to the caller; None means every store."""
     stores = current().stores
