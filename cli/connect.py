@@ -6,11 +6,11 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from cli.common import TOKEN_VARIABLE
+from cli.common import SERVICES, TOKEN_VARIABLE
 from shared.errors import ReachError, Unauthenticated, Unavailable
 from shared.rpc.address import is_loopback
 from shared.rpc.client import channel
@@ -20,6 +20,8 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
 
+_LOOK = 2.0
+"""Seconds to find out what a process serves."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,9 +33,45 @@ async def calling(
 
     A call that fails inside the block raises the ``ReachError`` it means.
     """
-    place, ca = chosen.target(service), chosen.auth.tls_ca_file
+    place, ca = await place_of(chosen, service), chosen.auth.tls_ca_file
     async with calling_at(place, service, *contracts, token=token_of(chosen), ca=ca) as opened:
         yield opened
+
+
+async def place_of(chosen: Settings, service: str) -> str:
+    """host:port of *service*: as configured, else in the first service's process if that serves it too (``reach up``
+    does), else its own port on this machine."""
+    first = SERVICES[0]
+    if service == first or getattr(chosen, f"{service}_target"):
+        return chosen.target(service)
+    shared = chosen.target(first)
+    return shared if await _serves(shared, service, chosen.auth.tls_ca_file) else chosen.target(service)
+
+
+async def asked(chosen: Settings) -> list[str]:
+    """Whom to ask for what a process tells of all the services in it: one service of each process."""
+    found: dict[str, str] = {}
+    for service in SERVICES:
+        found.setdefault(await place_of(chosen, service), service)
+    return list(found.values())
+
+
+async def _serves(place: str, service: str, ca: Path | None) -> bool:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    if is_loopback(place):
+        _past_the_proxy()
+    words = "".join(part.title() for part in service.split("_"))
+    request = health_pb2.HealthCheckRequest(service=f"reach.{service}.v1.{words}Service")
+    opened = channel(place, ca=ca)
+    try:
+        stub: Any = health_pb2_grpc.HealthStub(opened)
+        await stub.Check(request, timeout=_LOOK)
+    except grpc.RpcError:
+        return False
+    finally:
+        await opened.close()
+    return True
 
 
 @asynccontextmanager

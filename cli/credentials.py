@@ -32,11 +32,23 @@ def add_app(
     _set("app", name, read_secret(secret, secret_file, "secret"), corp_id=corp_id, agent_id=agent_id)
 
 
+@add.command("kf")
+def add_kf(
+    name: _Name,
+    corp_id: Annotated[str, typer.Option(metavar="ID", help="Corp id (企业ID).")],
+    secret: Annotated[str, typer.Option(metavar="-|env:NAME", help="Where its secret is.")] = "",
+    secret_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File with its secret.")] = None,
+) -> None:
+    """Add WeChat KF (微信客服), whose accounts share one secret; without an option it is asked for."""
+    _set("kf", name, read_secret(secret, secret_file, "secret"), corp_id=corp_id)
+
+
 @add.command("robot")
 def add_robot(
     name: _Name,
     key: Annotated[str, typer.Option(metavar="-|env:NAME", help="Where its key is.")] = "",
     key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File with its key.")] = None,
+    pool: Annotated[str, typer.Option(metavar="GROUP", help="Serve this group together with others.")] = "",
 ) -> None:
     """Add a group robot (群机器人) by its key or its whole webhook URL; without an option it is asked for."""
     from pydantic import TypeAdapter, ValidationError
@@ -48,7 +60,7 @@ def add_robot(
         read = TypeAdapter(RobotKey).validate_python(given)
     except ValidationError as error:
         refuse(f"the key {error.errors(include_input=False)[0]['msg'].removeprefix('Value error, ')}")
-    _set("robot", name, read.get_secret_value())
+    _set("robot", name, read.get_secret_value(), pool=pool)
 
 
 @app.command("list")
@@ -64,17 +76,18 @@ def list_credentials() -> None:
             one.name,
             one.corp_id or "-",
             str(one.agent_id or "-"),
+            one.pool or "-",
             local(one, "update_time"),
             one.updated_by,
         )
         for one in cards
     ]
-    show(("kind", "name", "corp", "agent", "set", "by"), rows, empty="no credentials yet")
+    show(("kind", "name", "corp", "agent", "pool", "set", "by"), rows, empty="no credentials yet")
 
 
 @app.command("remove")
 def remove(
-    kind: Annotated[Literal["app", "robot"], typer.Argument()],
+    kind: Annotated[Literal["app", "robot", "kf"], typer.Argument()],
     name: _Name,
 ) -> None:
     """Remove one; sends that need it then fail with `credential_missing`."""
@@ -95,10 +108,11 @@ def _set(kind: str, name: str, secret: str, **fields: Any) -> None:
 async def _put(chosen: Settings, kind: str, name: str, secret: str, fields: dict[str, Any]) -> None:
     from reach.ops.v1 import ops_service_pb2 as pb
 
+    from cli.connect import asked
     from cli.stubs import ops
 
     request = pb.SetCredentialRequest(kind=_number(kind), name=name, secret=secret, **fields)
-    for service in SERVICES:
+    for service in await asked(chosen):
         async with ops(chosen, service) as stub:
             await stub.SetCredential(request)
 
@@ -115,9 +129,10 @@ async def _list(chosen: Settings) -> list[Any]:
 async def _remove(chosen: Settings, kind: str, name: str) -> None:
     from reach.ops.v1 import ops_service_pb2 as pb
 
+    from cli.connect import asked
     from cli.stubs import ops
 
-    for service in SERVICES:
+    for service in await asked(chosen):
         async with ops(chosen, service) as stub:
             await stub.DeleteCredential(pb.DeleteCredentialRequest(kind=_number(kind), name=name))
 

@@ -97,13 +97,14 @@ def _state(one: pb.DeadLetter) -> str:
 async def _list(chosen: Settings, reason: str, state: str, limit: int) -> list[pb.DeadLetter]:
     from reach.ops.v1 import ops_service_pb2 as pb
 
+    from cli.connect import asked
     from shared.rpc.client import pages
 
     request = pb.ListDeadLettersRequest(
         reason=reason, state=pb.DeadLetterState.Value(f"DEAD_LETTER_STATE_{state.upper()}")
     )
     found: list[pb.DeadLetter] = []
-    for service in SERVICES:
+    for service in await asked(chosen):
         async with _ops(chosen, service) as stub:
             async for page in pages(stub.ListDeadLetters, request):
                 found += page.dead_letters

@@ -6,12 +6,16 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from shared.settings import Settings
+from shared.settings import AppCallback, Callback, KfCallback, Settings
 
 CORP_ID: Final = "wwdemo"
 AGENT_ID: Final = 1000002
 SECRET: Final = "demo-app-secret"
+KF_SECRET: Final = "kf-demo-secret"
+"""The sandbox takes one that begins with kf for that of WeChat KF."""
 ROBOT_KEY: Final = "demo-robot-key"
+CALLBACK_TOKEN: Final = "demoCallbackToken"
+CALLBACK_AES_KEY: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 """Nothing of these is secret: the sandbox takes what it was not told about."""
 
 
@@ -20,6 +24,16 @@ def with_sandbox(chosen: Settings, url: str) -> Settings:
     wecom: dict[str, Any] = {}
     if chosen.wecom.corp_id is None and chosen.wecom.agent_id is None and chosen.wecom.secret is None:
         wecom = {"corp_id": CORP_ID, "agent_id": AGENT_ID, "secret": SecretStr(SECRET)}
+        if chosen.wecom.kf_secret is None:
+            wecom["kf_secret"] = SecretStr(KF_SECRET)
+        if chosen.wecom.kf_callback.token is None:
+            wecom["kf_callback"] = KfCallback(
+                token=SecretStr(CALLBACK_TOKEN), aes_key=SecretStr(CALLBACK_AES_KEY)
+            )
+        if chosen.wecom.app_callback.token is None:
+            wecom["app_callback"] = AppCallback(
+                token=SecretStr(CALLBACK_TOKEN), aes_key=SecretStr(CALLBACK_AES_KEY)
+            )
     if chosen.wecom.robot_key is None:
         wecom["robot_key"] = SecretStr(ROBOT_KEY)
     return chosen.model_copy(
@@ -29,3 +43,25 @@ def with_sandbox(chosen: Settings, url: str) -> Settings:
             "wecom": chosen.wecom.model_copy(update=wecom),
         }
     )
+
+
+async def introduce(chosen: Settings, url: str, http: str) -> None:
+    """Tell the sandbox at *url* where events go, as one does on the admin console; *http* is our listener.
+
+    Raises ``aiohttp.ClientError`` where it cannot be told. Without a callback in *chosen* there is nothing to tell.
+    """
+    import aiohttp  # only those who bring a sandbox need it
+
+    wecom = chosen.wecom
+    doors: list[tuple[Callback, dict[str, Any]]] = [
+        (wecom.app_callback, {"url": f"http://{http}/callback/app", "agentid": wecom.agent_id}),
+        (wecom.kf_callback, {"url": f"http://{http}/callback/kf", "kind": "kf"}),
+    ]
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        for door, about in doors:
+            if door.token is None or door.aes_key is None:
+                continue
+            keys = {"token": door.token.get_secret_value(), "aes_key": door.aes_key.get_secret_value()}
+            body = {**about, **keys, "corp_id": wecom.corp_id}
+            async with session.post(f"{url}/sandbox/callbacks", json=body) as reply:
+                reply.raise_for_status()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
 
-from cli.common import FAILED, SERVICES, quieten_logs, run, settings
+from cli.common import FAILED, quieten_logs, run, settings
 
 if TYPE_CHECKING:
     from reach.ops.v1 import ops_service_pb2 as pb
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 _SIGNS = {"ok": "OK", "warning": "!", "failed": "✗", "skipped": "-"}
-_SECONDS = 10.0
+# While the database is away, looking up who asks takes its time, too, before any check begins.
+_SECONDS = 20.0
+_DATABASE_FIX = "start the database, or correct REACH_DATABASE_URL; the process comes back by itself"
 
 
 def doctor() -> None:
@@ -22,14 +25,16 @@ def doctor() -> None:
     quieten_logs()
     found = run(_examine(settings()))
     _print(found)
-    failed = [check for check in found if _word(check) == "failed"]
-    typer.echo(f"{len(found)} checks, {len(failed)} failed")
-    if failed:
+    count = Counter(map(_word, found))
+    typer.echo(f"{len(found)} checks: {count['failed']} failed, {count['warning']} to look at (!)")
+    if count["failed"]:
         raise typer.Exit(FAILED)
 
 
 async def _examine(chosen: Settings) -> list[pb.Check]:
-    return [check for service in SERVICES for check in await _ask(chosen, service)]
+    from cli.connect import asked
+
+    return [check for service in await asked(chosen) for check in await _ask(chosen, service)]
 
 
 async def _ask(chosen: Settings, service: str) -> list[pb.Check]:
@@ -41,14 +46,23 @@ async def _ask(chosen: Settings, service: str) -> list[pb.Check]:
     from shared.errors import ReachError
 
     try:
-        async with calling(chosen, service, pb.DESCRIPTOR.services_by_name["OpsService"]) as channel:
+        # Without the contract nothing is repeated: what is wrong is to be told, not waited out.
+        async with calling(chosen, service) as channel:
             stub = ops_service_pb2_grpc.OpsServiceStub(channel)
             answer = await stub.Doctor(pb.DoctorRequest(), timeout=_SECONDS)
     except ReachError as error:
+        if error.reason == "DEPENDENCY_DOWN" and "cannot be reached" not in error.message:
+            # Its checks cannot be asked for: who asks is looked up in the database, and that does not answer.
+            return [_failed(service, "database", error.message, _DATABASE_FIX)]
         found, _, fix = error.message.partition(": " if "cannot be reached" in error.message else "; ")
-        failed = pb.CHECK_STATUS_FAILED
-        return [pb.Check(service=service, name="reachable", status=failed, found=found, fix=fix)]
+        return [_failed(service, "reachable", found, fix)]
     return list(answer.checks)
+
+
+def _failed(service: str, name: str, found: str, fix: str) -> pb.Check:
+    from reach.ops.v1 import ops_service_pb2 as pb
+
+    return pb.Check(service=service, name=name, status=pb.CHECK_STATUS_FAILED, found=found, fix=fix)
 
 
 def _word(check: pb.Check) -> str:
@@ -60,8 +74,14 @@ def _word(check: pb.Check) -> str:
 def _print(found: list[pb.Check]) -> None:
     from cli.tables import show
 
+    # The fix stands under what was found, where it has the width of both: it is a sentence, and often a path of pages.
     rows = [
-        (_SIGNS.get(_word(one), "?"), one.service, one.name, one.found, one.fix and f"→ {one.fix}")
+        (
+            _SIGNS.get(_word(one), "?"),
+            one.service,
+            one.name,
+            f"{one.found}\n→ {one.fix}" if one.fix else one.found,
+        )
         for one in found
     ]
-    show(("", "service", "check", "found", "what to do"), rows, empty="no service has checks")
+    show(("", "service", "check", "found, and what to do"), rows, empty="no service has checks")

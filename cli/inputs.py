@@ -101,3 +101,20 @@ def targets(
         (target_pb2.TARGET_KIND_TAG, tags),
     )
     return [target_pb2.Target(kind=kind, id=name) for kind, names in kinds for name in names]
+
+
+def holders(
+    users: list[str], robots: list[str], parties: list[str], tags: list[str]
+) -> list[target_pb2.Target]:
+    """Like ``targets``, of the holders of a role, which may have attributes: ``zhang[name=张三]``."""
+    from services.notifier.domain.attributes import split
+    from shared.errors import Invalid
+
+    found = targets(users, robots, parties, tags)
+    for one in found:
+        try:
+            one.id, attributes = split(one.id)
+        except Invalid as refusal:
+            refuse(f"{one.id}: {refusal.violations[0].description}")
+        one.attributes.update(attributes)
+    return found

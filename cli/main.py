@@ -5,12 +5,16 @@ from __future__ import annotations
 import typer
 
 from cli import (
+    audit,
+    breakers,
+    counting,
     credentials,
     dead,
     demonstrating,
     doctor,
     explaining,
     migrating,
+    policy,
     probing,
     publishing,
     roles,
@@ -39,11 +43,15 @@ app.command("demo", rich_help_panel=_RUN)(demonstrating.demo)
 app.command("publish", rich_help_panel=_USE)(publishing.publish)
 app.command("send", rich_help_panel=_USE)(sending.send)
 app.command("explain", rich_help_panel=_USE)(explaining.explain)
+app.command("stats", rich_help_panel=_USE)(counting.stats)
 app.add_typer(roles.app, name="roles", rich_help_panel=_USE)
 app.add_typer(rules.app, name="rules", rich_help_panel=_USE)
+app.add_typer(policy.app, name="policy", rich_help_panel=_USE)
 app.command("doctor", rich_help_panel=_KEEP)(doctor.doctor)
 app.command("health", rich_help_panel=_KEEP)(probing.health)
 app.add_typer(dead.app, name="dead", rich_help_panel=_KEEP)
+app.add_typer(audit.app, name="audit", rich_help_panel=_KEEP)
+app.add_typer(breakers.app, name="breakers", rich_help_panel=_KEEP)
 app.add_typer(tokens.app, name="token", rich_help_panel=_KEEP)
 app.add_typer(credentials.app, name="credentials", rich_help_panel=_KEEP)
 

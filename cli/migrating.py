@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.common import quieten_logs, run, settings
+from cli.common import SERVICES, quieten_logs, run, settings
 
 if TYPE_CHECKING:
     from shared.db.migrate import Location
@@ -22,12 +22,14 @@ def migrate() -> None:
 
 
 async def _migrate(chosen: Settings) -> None:
-    from services.notifier import assembly
+    from importlib import import_module
+
     from shared import identity
 
+    assemblies = [import_module(f"services.{service}.assembly") for service in SERVICES]
     for schema, locations in (
         (identity.SCHEMA, (identity.LOCATION,)),
-        (assembly.NAME, assembly.LOCATIONS),
+        *((assembly.NAME, assembly.LOCATIONS) for assembly in assemblies),
     ):
         typer.echo(f"{schema}: {await _schema(chosen, schema, locations)}")
     if chosen.amqp_url is None:

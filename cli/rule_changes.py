@@ -142,7 +142,7 @@ def _spec_of(one: rule_pb2.Rule) -> rule_pb2.RuleSpec:
     """What an operator decides about a rule, out of all that is known of it."""
     from reach.notifier.v1 import rule_pb2
 
-    return rule_pb2.RuleSpec(
+    spec = rule_pb2.RuleSpec(
         event_type=one.event_type,
         display_name=one.display_name,
         priority=one.priority,
@@ -151,9 +151,15 @@ def _spec_of(one: rule_pb2.Rule) -> rule_pb2.RuleSpec:
         template=one.template,
         missing=one.missing,
         condition=one.condition,
+        # Absent is the manager, empty is nobody.
+        fallback=one.fallback if one.HasField("fallback") else None,
         stores=one.stores,
         variables=one.variables,
+        escalation=one.escalation if one.HasField("escalation") else None,
     )
+    if one.HasField("merging"):
+        spec.merging.CopyFrom(one.merging)
+    return spec
 
 
 async def _put(chosen: Settings, rules: tuple[Rule, ...], draft: bool, comment: str) -> None:

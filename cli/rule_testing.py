@@ -88,6 +88,8 @@ def _tell(file: Path, outcome: Outcome) -> None:
             typer.echo(f"  {line}")
     for why in outcome.why:
         typer.echo(f"  rule {why}")
+    for line in outcome.course:
+        typer.echo(f"  {line}")
 
 
 def _compared(one: Difference) -> list[str]:

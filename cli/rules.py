@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from shared.settings import Settings
 
-app = typer.Typer(help="Which event tells whom: list, put, toggle, take back.", no_args_is_help=True)
+app = typer.Typer(help="Which event tells whom: list, put, try, switch off, take back.", no_args_is_help=True)
 
 _Store = Annotated[str, typer.Option(metavar="ID", help="As it acts in this store; empty: all stores.")]
 

@@ -27,6 +27,7 @@ def send(
     priority: Annotated[Literal["urgent", "high", "normal", "low"], typer.Option()] = "normal",
     wait: Annotated[str, typer.Option(help="How long to wait for the outcome, at most 10s.")] = "5s",
     key: Annotated[str, typer.Option(help="Idempotency key: the same again sends nothing.")] = "",
+    preview: Annotated[bool, typer.Option("--preview", help="Show the calls; send nothing.")] = False,
 ) -> None:
     """Send a message to people, roles or groups, and say what became of it."""
     from reach.notifier.v1 import notifier_service_pb2 as pb
@@ -45,13 +46,18 @@ def send(
         priority=rule_pb2.Priority.Value(f"PRIORITY_{priority.upper()}"),
         wait=to_duration(duration(wait, "--wait")),
         idempotency_key=key,
+        preview_only=preview,
     )
     if markdown:
         request.markdown = written
     else:
         request.text = written
     quieten_logs()
-    _tell(run(_send(settings(), request)))
+    answer = run(_send(settings(), request))
+    if preview:
+        _show(answer)
+    else:
+        _tell(answer)
 
 
 async def _send(chosen: Settings, request: pb.SendMessageRequest) -> pb.SendMessageResponse:
@@ -64,6 +70,25 @@ async def _send(chosen: Settings, request: pb.SendMessageRequest) -> pb.SendMess
     return answer
 
 
+def _show(answer: pb.SendMessageResponse) -> None:
+    from cli.roles import spelled
+    from cli.times import local
+
+    for one in answer.calls:
+        whom = "、".join(spelled(recipient.target) for recipient in one.recipients)
+        held = f", not before {local(one, 'earliest_time')} ({one.held_by})" if one.held_by else ""
+        typer.echo(f"{one.channel} {whom}: {one.byte_count} of {one.byte_limit} bytes{held}\n{one.text}\n")
+    if not answer.calls:
+        typer.echo(f"nothing would be sent: {_verdict(answer)}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _verdict(answer: pb.SendMessageResponse) -> str:
+    from reach.notifier.v1 import explain_pb2
+
+    return explain_pb2.Verdict.Name(answer.verdict).removeprefix("VERDICT_").lower()
+
+
 def _tell(answer: pb.SendMessageResponse) -> None:
     from reach.notifier.v1 import delivery_pb2, explain_pb2
 
@@ -72,8 +97,7 @@ def _tell(answer: pb.SendMessageResponse) -> None:
     typer.echo(answer.message_id)
     failed = answer.verdict != explain_pb2.VERDICT_PLANNED
     if failed:
-        verdict = explain_pb2.Verdict.Name(answer.verdict).removeprefix("VERDICT_").lower()
-        typer.echo(f"nothing was sent: {verdict}", err=True)
+        typer.echo(f"nothing was sent: {_verdict(answer)}", err=True)
     for one in answer.deliveries:
         status = delivery_pb2.DeliveryStatus.Name(one.status).removeprefix("DELIVERY_STATUS_").lower()
         whom = "、".join(spelled(recipient.target) for recipient in one.recipients)

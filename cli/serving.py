@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +64,7 @@ def sandbox(
 async def _up(chosen: Settings, stop: Stop) -> None:
     from cli import demo_credentials
     from sandbox.server import start
+    from shared.environment import ConfigurationError
     from shared.hosting.host import Host
     from shared.telemetry import redaction
 
@@ -69,11 +72,26 @@ async def _up(chosen: Settings, stop: Stop) -> None:
     if chosen.wecom_base_url is not None:
         await Host(chosen, builds, name="up").run(stop)
         return
-    running = await start(str(chosen.sandbox_listen))
+    try:
+        running = await start(str(chosen.sandbox_listen))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise ConfigurationError(
+            [
+                f"cannot listen on {chosen.sandbox_listen}: {why}. Stop what uses it or set REACH_SANDBOX_LISTEN to "
+                "another address (port 0 picks a free one)."
+            ]
+        ) from None
     try:
         chosen = demo_credentials.with_sandbox(chosen, running.url)
         redaction.register_secret(*chosen.secrets())
-        await Host(chosen, builds, name="up").run(stop, also={"sandbox": running.url})
+        introduced: list[asyncio.Task[None]] = []  # held, or it might be collected before it is done
+
+        def ready(facts: Mapping[str, str]) -> None:
+            telling = demo_credentials.introduce(chosen, running.url, facts["http"])
+            introduced.append(asyncio.create_task(telling, name="introduce"))
+
+        await Host(chosen, builds, name="up").run(stop, also={"sandbox": running.url}, on_ready=ready)
     finally:
         await running.stop()
 

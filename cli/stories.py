@@ -48,13 +48,16 @@ def _tell(out: Console, story: explain_pb2.Explanation, lang: Language) -> None:
         facts.append(f"trace {story.trace_id}")
     if facts:
         out.print(Text("  ".join(facts), style="dim"))
-    steps = [
-        (clock(step, "time"), step.code, step.text_zh if lang == "zh" else step.text_en)
-        for step in story.steps
-    ]
+    steps = [(clock(step, "time"), step.code, _said(step, lang)) for step in story.steps]
     out.print(Padding(table(("time", "step", "what happened"), steps), (1, 0, 0, 2)))
     for delivery in story.deliveries:
         out.print(Padding(_delivery(delivery), (1, 0, 0, 2)))
+
+
+def _said(step: explain_pb2.ExplainStep, lang: Language) -> str:
+    """The sentence, and below it the smallest change that would have let it through."""
+    text, change = (step.text_zh, step.change_zh) if lang == "zh" else (step.text_en, step.change_en)
+    return f"{text}\n→ {change}" if change else text
 
 
 def _delivery(one: delivery_pb2.Delivery) -> RenderableType:

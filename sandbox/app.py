@@ -1,7 +1,7 @@
 """The whole sandbox as one ASGI application.
 
 One router module per API family: WeCom's are in `sandbox.wecom`; a further family adds its own table of endpoints
-(WeChat KF and mass send under /cgi-bin) or a gateway of its own (DashScope under /api/v1).
+(mass send under /cgi-bin) or a gateway of its own (DashScope under /api/v1).
 """
 
 from starlette.applications import Starlette

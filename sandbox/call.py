@@ -46,12 +46,14 @@ class Call:
         return self.record.client
 
     def admit(self, kinds: frozenset[str]) -> None:
-        """Check token, allowlist and permission; Refused with 41001, 40014, 42001, 60020 or 48002."""
+        """Check token, allowlist and permission; Refused with 41001, 40014, 42001, 60020, 50003 or 48002."""
         self.token = self.world.tokens.check(self.query.get("access_token", ""), self.now)
         self._app = self.world.tokens.app_of(self.token)
         if not self.world.directory.admits(self._app, self.client):
             raise Refused(60020)
-        if self._app.kind not in kinds:
+        if self._app.disabled and self.world.profile.disabled_app == "calls":
+            raise Refused(50003)
+        if self._app.kind not in kinds and not (self._app.calls_kf and "kf" in kinds):
             raise Refused(48002)
 
     def json(self) -> dict[str, object]:
@@ -80,4 +82,5 @@ class Endpoint:
     counted: bool = True
 
 
-ANY_SECRET = frozenset({"app", "contacts"})
+ANY_SECRET = frozenset({"app", "contacts", "kf"})
+KF_SECRET = frozenset({"kf"})

@@ -41,7 +41,8 @@ class SandboxClock:
         What is not given stays: a frozen clock that jumps stays frozen, one that runs on starts where it stood.
         ValueError outside the years 1970 to 9999; nothing has changed then.
         """
-        at = self.now() if to is None else to
+        # Whole microseconds, as they are shown: who jumps to an instant that was read here arrives at it.
+        at = round(self.now() if to is None else to, 6)
         if not 0 <= at < 253_402_300_800:
             raise ValueError("the clock goes from 1970 to 9999")
         stands = frozen if frozen is not None else self._frozen_at is not None

@@ -4,7 +4,7 @@ Every answer is JSON; a request that does not fit is 400 with {"error": "…"}. 
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 
 import orjson
@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox.clicks import press
 from sandbox.clock import parse_instant
 from sandbox.journal import CallRecord
+from sandbox.kf import steering
 from sandbox.world import PARTS, World
 
 _MAX_WAIT = 60.0
@@ -143,6 +145,65 @@ async def _change_profile(world: World, request: Request) -> object:
     return world.profile.view()
 
 
+async def _callbacks(world: World, request: Request) -> object:
+    return {"callbacks": world.callbacks.view()}
+
+
+async def _set_callback(world: World, request: Request) -> object:
+    await world.callbacks.set_up(await _json(request), world.clock.now())
+    return {"callbacks": world.callbacks.view()}
+
+
+async def _clear_callbacks(world: World, request: Request) -> object:
+    world.callbacks.clear()
+    return {"callbacks": []}
+
+
+async def _click(world: World, request: Request) -> object:
+    return await press(world, await _json(request))
+
+
+async def _deliveries(world: World, request: Request) -> object:
+    wait = min(max(float(request.query_params.get("wait", "0")), 0.0), _MAX_WAIT)
+    return await world.courier.view(request.query_params.get("kind"), wait)
+
+
+async def _steer_deliveries(world: World, request: Request) -> object:
+    return {"released": await world.courier.steer(await _json(request))}
+
+
+async def _kf_messages(world: World, request: Request) -> object:
+    query = request.query_params
+    after, limit = _number(query.get("since"), 0, 2**62), _number(query.get("limit"), 1000, _MAX_LIMIT)
+    found = list(
+        islice(world.kf.lines.find(query.get("open_kfid"), query.get("external_userid"), after), limit + 1)
+    )
+    page, more = found[:limit], len(found) > limit
+    return {
+        "messages": [line.view() for line in page],
+        "count": len(page),
+        "more": more,
+        "next": page[-1].number if more else world.kf.lines.ring.next_number - 1,
+    }
+
+
+async def _kf_sessions(world: World, request: Request) -> object:
+    query = request.query_params
+    return steering.sessions(world, query.get("open_kfid"), query.get("external_userid"))
+
+
+async def _kf_customer(world: World, request: Request) -> object:
+    document = _object(await _json(request))
+    return steering.change_customer(world, request.path_params["external_userid"], document)
+
+
+def _kf(act: Callable[[World, Mapping[str, object]], object]) -> Handler:
+    async def handle(world: World, request: Request) -> object:
+        return act(world, _object(await _json(request)))
+
+    return handle
+
+
 async def _reset(world: World, request: Request) -> object:
     wanted = _fields(await _json(request), {"keep"})
     keep = wanted.get("keep", [])
@@ -157,13 +218,18 @@ async def _json(request: Request) -> object:
     return orjson.loads(body) if body.strip() else {}
 
 
-def _fields(document: object, allowed: set[str]) -> dict[str, object]:
+def _object(document: object) -> dict[str, object]:
     if not isinstance(document, dict):
         raise ValueError("the body is a JSON object")
-    unknown = sorted(set(document) - allowed)
+    return document
+
+
+def _fields(document: object, allowed: set[str]) -> dict[str, object]:
+    fields = _object(document)
+    unknown = sorted(set(fields) - allowed)
     if unknown:
         raise ValueError(f"no field is called {unknown[0]!r}")
-    return document
+    return fields
 
 
 def _number(text: str | None, default: int, most: int) -> int:
@@ -222,6 +288,21 @@ def routes(world: World) -> list[Route]:
         ("POST", "/sandbox/directory", _declare),
         ("GET", "/sandbox/profile", _profile),
         ("POST", "/sandbox/profile", _change_profile),
+        ("GET", "/sandbox/callbacks", _callbacks),
+        ("POST", "/sandbox/callbacks", _set_callback),
+        ("DELETE", "/sandbox/callbacks", _clear_callbacks),
+        ("GET", "/sandbox/callbacks/deliveries", _deliveries),
+        ("POST", "/sandbox/callbacks/deliveries", _steer_deliveries),
+        ("POST", "/sandbox/clicks", _click),
+        ("GET", "/sandbox/kf/messages", _kf_messages),
+        ("POST", "/sandbox/kf/messages", _kf(steering.write)),
+        ("POST", "/sandbox/kf/enter", _kf(steering.enter)),
+        ("POST", "/sandbox/kf/servicer", _kf(steering.serve)),
+        ("POST", "/sandbox/kf/fail", _kf(steering.fail)),
+        ("POST", "/sandbox/kf/customers/{external_userid}", _kf_customer),
+        ("POST", "/sandbox/kf/accounts", _kf(steering.change_account)),
+        ("POST", "/sandbox/kf/sync", _kf(steering.steer_sync)),
+        ("GET", "/sandbox/kf/sessions", _kf_sessions),
         ("POST", "/sandbox/reset", _reset),
     ]
     return [Route(path, _endpoint(world, handler), methods=[method]) for method, path, handler in table]

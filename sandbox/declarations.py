@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
+from sandbox.kf.people import Account, Customer, DeclaredKf, Servicer, ServicerStatus
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -63,9 +65,14 @@ class App:
     agentid: int | None
     name: str
     secret: str
-    kind: Literal["app", "contacts"] = "app"
+    kind: Literal["app", "contacts", "kf"] = "app"
     visible: Visible | None = None
     ip_allowlist: tuple[str, ...] = ()
+    corp_id: str = ""
+    """The corp it is an app of; empty: of whichever corp asks."""
+    disabled: bool = False
+    calls_kf: bool = False
+    """Whether the admin let this app call the API of WeChat KF, too."""
 
     def view(self) -> dict[str, object]:
         """As JSON shows it: without the secret."""
@@ -79,16 +86,20 @@ class App:
             "kind": self.kind,
             "visible": shown,
             "ip_allowlist": self.ip_allowlist,
+            "corp_id": self.corp_id,
+            "disabled": self.disabled,
+            "calls_kf": self.calls_kf,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Robot:
-    """A group robot, known by its webhook key."""
+    """A group robot, known by its webhook key; `removed` from its group, the key is worth nothing."""
 
     key: str
     group: str
     disabled: bool = False
+    removed: bool = False
 
     def view(self) -> dict[str, object]:
         """As JSON shows it."""
@@ -107,6 +118,7 @@ class Declared:
     tags: list[Tag]
     apps: list[App]
     robots: list[Robot]
+    kf: DeclaredKf
 
 
 class _Reader:
@@ -191,6 +203,7 @@ def parse(document: object) -> Declared:
         tags=[_tag(_Reader(item, f"tags[{i}]")) for i, item in enumerate(top.items("tags"))],
         apps=[_app(_Reader(item, f"apps[{i}]")) for i, item in enumerate(top.items("apps"))],
         robots=[_robot(_Reader(item, f"robots[{i}]")) for i, item in enumerate(top.items("robots"))],
+        kf=_kf(_Reader(top.raw("kf"), "kf")) if top.has("kf") else DeclaredKf(secret=None),
     )
     top.end()
     return declared
@@ -229,14 +242,17 @@ def _app(reader: _Reader) -> App:
         users = frozenset(userid.lower() for userid in ranges.texts("users"))
         visible = Visible(users, frozenset(ranges.numbers("departments")), frozenset(ranges.numbers("tags")))
         ranges.end()
-    kind = reader.choice("kind", ("app", "contacts"))
+    kind = reader.choice("kind", ("app", "contacts", "kf"))
     app = App(
         agentid=reader.number("agentid", 0),
         name=reader.text("name", ""),
         secret=reader.text("secret"),
-        kind=cast(Literal["app", "contacts"], kind),
+        kind=cast(Literal["app", "contacts", "kf"], kind),
         visible=visible,
         ip_allowlist=reader.networks("ip_allowlist"),
+        corp_id=reader.text("corp_id", ""),
+        disabled=reader.flag("disabled"),
+        calls_kf=reader.flag("calls_kf"),
     )
     reader.end()
     return app
@@ -244,6 +260,58 @@ def _app(reader: _Reader) -> App:
 
 def _robot(reader: _Reader) -> Robot:
     key = reader.text("key")
-    robot = Robot(key, reader.text("group", "") or f"群聊 {key[:8]}", reader.flag("disabled"))
+    group = reader.text("group", "") or f"群聊 {key[:8]}"
+    robot = Robot(key, group, reader.flag("disabled"), reader.flag("removed"))
     reader.end()
     return robot
+
+
+def _kf(reader: _Reader) -> DeclaredKf:
+    declared = DeclaredKf(
+        secret=reader.text("secret") if reader.has("secret") else None,
+        accounts=tuple(
+            _account(_Reader(item, f"kf.accounts[{i}]")) for i, item in enumerate(reader.items("accounts"))
+        ),
+        servicers=tuple(
+            _servicer(_Reader(item, f"kf.servicers[{i}]")) for i, item in enumerate(reader.items("servicers"))
+        ),
+        customers=tuple(
+            _customer(_Reader(item, f"kf.customers[{i}]")) for i, item in enumerate(reader.items("customers"))
+        ),
+    )
+    reader.end()
+    return declared
+
+
+def _account(reader: _Reader) -> Account:
+    open_kfid = reader.text("open_kfid")
+    name = reader.text("name", "") or f"客服 {open_kfid[-4:]}"
+    account = Account(open_kfid, name, reader.text("avatar", ""), not reader.flag("unauthorised"))
+    reader.end()
+    return account
+
+
+def _servicer(reader: _Reader) -> Servicer:
+    servicer = Servicer(
+        userid=reader.text("userid", ""),
+        department_id=reader.number("department_id", 0),
+        open_kfid=reader.text("open_kfid", ""),
+        status=cast(ServicerStatus, reader.choice("status", ("receiving", "stopped", "suspended"))),
+    )
+    if bool(servicer.userid) == bool(servicer.department_id):
+        raise ValueError("each of kf.servicers has a userid or a department_id")
+    reader.end()
+    return servicer
+
+
+def _customer(reader: _Reader) -> Customer:
+    external_userid = reader.text("external_userid")
+    customer = Customer(
+        external_userid=external_userid,
+        nickname=reader.text("nickname", "") or f"客户 {external_userid[-4:]}",
+        gender=reader.number("gender", 0),
+        unionid=reader.text("unionid", ""),
+        refuses=reader.flag("refuses"),
+    )
+    reader.end()
+    return customer

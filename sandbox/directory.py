@@ -1,10 +1,10 @@
-"""Who exists: users, departments, tags, apps and robots.
+"""Who exists: users, departments, tags, apps, robots, and the people of WeChat KF.
 
 Open mode (the default) lets a first message through with no preparation: whatever was not declared exists,
 except that names tell how they behave:
 
 * a corp id or secret starting with `wrong` or `invalid` is refused (40013, 40001); a secret starting with
-  `contacts` is a contact-sync secret, which may not send (48002);
+  `contacts` is a contact-sync secret, which may not send (48002), one starting with `kf` is that of WeChat KF;
 * a userid starting with `wrong`, `invalid` or `nobody` is an invalid receiver, one starting with `unlicensed`
   an unlicensed one; a department or tag id that is not a number is invalid;
 * a robot key starting with `wrong` or `invalid` is unknown (93000), one starting with `disabled` is disabled
@@ -23,8 +23,19 @@ declared with `POST /sandbox/directory`:
      "tags": [{"id": 1, "name": "店长"}],
      "apps": [{"agentid": 1000002, "name": "触达", "secret": "s1", "kind": "app",   # app | contacts
                "visible": {"users": ["zhangsan"], "departments": [2], "tags": []},  # absent: everyone
-               "ip_allowlist": ["127.0.0.1"]}],
-     "robots": [{"key": "k1", "group": "前厅群", "disabled": false}]}
+               "ip_allowlist": ["127.0.0.1"],
+               "corp_id": "ww1",                       # another corp with this secret: 40091
+               "disabled": false,                      # the profile's `disabled_app` says how it shows
+               "calls_kf": false}],                    # may call WeChat KF beside its own API
+     "robots": [{"key": "k1", "group": "前厅群", "disabled": false, "removed": false}],   # 93004; 93000
+     "kf": {"secret": "s5",                            # WeChat KF's own; any other secret gets 48002 there
+            "accounts": [{"open_kfid": "wk1", "name": "门店客服",
+                          "unauthorised": false}],     # true: not handed to the API, 48007
+            "servicers": [{"userid": "zhangsan", "open_kfid": "wk1",       # without open_kfid: of every account
+                           "status": "receiving"},     # receiving | stopped | suspended
+                          {"department_id": 2}],
+            "customers": [{"external_userid": "wm1", "nickname": "小王", "gender": 1, "unionid": "",
+                           "refuses": false}]}}        # true: what is sent fails later, fail_type 10
 """
 
 import ipaddress
@@ -33,6 +44,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sandbox.declarations import App, Department, Robot, Tag, User, Visible, parse
+from sandbox.kf.people import KfPeople
 from sandbox.profile import Profile
 
 ROOT_DEPARTMENT = 1
@@ -59,6 +71,7 @@ class Directory:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
+        self.kf = KfPeople(profile)
         self.clear()
 
     def clear(self) -> None:
@@ -70,6 +83,7 @@ class Directory:
         self.apps: dict[str, App] = {}  # by secret
         self.robots: dict[str, Robot] = {}
         self.ip_allowlist: tuple[str, ...] = ()
+        self.kf.clear()
         self._agents_met: dict[str, int] = {}
 
     @property
@@ -81,7 +95,9 @@ class Directory:
         """Add or change what the document declares, all or none; ValueError says what does not fit."""
         declared = parse(document)
         if declared.replace:
+            KfPeople(self._profile).check(declared.kf)
             self.clear()
+        self.kf.check(declared.kf)
         self.corp_id = declared.corp_id if declared.corp_id is not None else self.corp_id
         self.ip_allowlist = declared.ip_allowlist if declared.ip_allowlist is not None else self.ip_allowlist
         self.users.update((user.userid.lower(), user) for user in declared.users)
@@ -89,6 +105,11 @@ class Directory:
         self.tags.update((tag.id, tag) for tag in declared.tags)
         self.apps.update((app.secret, app) for app in declared.apps)
         self.robots.update((robot.key, robot) for robot in declared.robots)
+        if declared.kf.secret is not None:
+            # A new secret ends the old one.
+            self.apps = {secret: app for secret, app in self.apps.items() if app.kind != "kf"}
+            self.apps[declared.kf.secret] = App(0, "微信客服", declared.kf.secret, kind="kf")
+        self.kf.declare(declared.kf)
 
     def knows_corp(self, corp_id: str) -> bool:
         """Whether this corp exists."""
@@ -101,7 +122,11 @@ class Directory:
         app = self.apps.get(secret)
         if app is not None or not self.open or secret.lower().startswith(("wrong", "invalid")):
             return app
-        kind: Literal["app", "contacts"] = "contacts" if secret.lower().startswith("contacts") else "app"
+        kind: Literal["app", "contacts", "kf"] = "app"
+        if secret.lower().startswith("contacts"):
+            kind = "contacts"
+        elif secret.lower().startswith("kf"):
+            kind = "kf"
         return App(agentid=None, name="", secret=secret, kind=kind)
 
     def owns(self, app: App, agentid: int) -> bool:
@@ -137,6 +162,8 @@ class Directory:
     def robot(self, key: str) -> Robot | None:
         """The robot of a webhook key; None when there is none."""
         robot = self.robots.get(key)
+        if robot is not None and robot.removed:
+            return None
         if robot is not None or not self.open or not key or key.lower().startswith(("wrong", "invalid")):
             return robot
         return Robot(key=key, group=f"群聊 {key[:8]}", disabled=key.lower().startswith("disabled"))
@@ -199,7 +226,7 @@ class Directory:
             if (
                 party.isdecimal()
                 and (self.open or int(party) in self.departments)
-                and self._sees_party(app, party)
+                and self.sees_department(app, int(party))
             ):
                 result.found = True
                 self._add(result, app, self.members_of(int(party)), named=False)
@@ -217,8 +244,9 @@ class Directory:
                 result.invalid_tags.append(tag)
         return result
 
-    def _sees_party(self, app: App, party: str) -> bool:
-        return app.visible is None or self.within(int(party), app.visible.departments)
+    def sees_department(self, app: App, department: int) -> bool:
+        """Whether the department lies in the app's visible range."""
+        return app.visible is None or self.within(department, app.visible.departments)
 
     def _add(self, result: Resolved, app: App, users: Iterable[User], *, named: bool) -> None:
         for user in users:
@@ -241,6 +269,7 @@ class Directory:
             "tags": [tag.view() for tag in self.tags.values()],
             "apps": [app.view() for app in self.apps.values()],
             "robots": [robot.view() for robot in self.robots.values()],
+            "kf": self.kf.view(),
         }
 
 

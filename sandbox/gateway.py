@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from sandbox import wire
 from sandbox.answers import Blob, Refused, refusal
@@ -31,6 +32,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP call."""
         world = self._world
+        send = self._dated(send)
         record = self._record(scope)
         fault = world.faults.before_read(record.path) if world.faults else None
         try:
@@ -48,6 +50,18 @@ class Gateway:
             await self._serve(scope, receive, send, record, query, body, fault)
         finally:
             world.journal.answered(record)
+
+    def _dated(self, send: Send) -> Send:
+        """*send* with the platform's own time on every answer, unless a fault says another."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message["headers"]
+                if not any(name == b"date" for name, _ in headers):
+                    headers.append((b"date", formatdate(self._world.clock.now(), usegmt=True).encode()))
+            await send(message)
+
+        return dated
 
     def _record(self, scope: Scope) -> CallRecord:
         content_type = traceparent = ""

@@ -12,7 +12,7 @@ from sandbox.clock import rfc3339
 from sandbox.ring import Ring
 from sandbox.wakeup import Signal
 
-Kind = Literal["user", "robot", "party", "tag", "all"]
+Kind = Literal["user", "robot", "party", "tag", "all", "customer"]
 SECRET_PARAMETERS = frozenset({"access_token", "corpsecret", "key", "suite_access_token", "provider_secret"})
 
 
@@ -43,6 +43,13 @@ class Arrival:
     name: str
     message: Message
     dropped: bool
+    changed: dict[str, object] | None = None
+    """What this reader sees of a card since it was updated."""
+
+    @property
+    def content(self) -> dict[str, object]:
+        """What this reader sees."""
+        return self.message.content if self.changed is None else self.changed
 
     def view(self) -> dict[str, object]:
         """As `GET /sandbox/messages` shows it."""
@@ -55,7 +62,7 @@ class Arrival:
             "dropped": self.dropped,
             "msgid": message.msgid,
             "msgtype": message.msgtype,
-            "content": message.content,
+            "content": self.content,
             "mentions": message.mentions,
             "sender": message.sender,
             "agentid": message.agentid,
@@ -138,6 +145,7 @@ class Journal:
         self.arrivals.clear()
         self.calls.clear()
         self._messages: dict[str, Message] = {}
+        self.updated: deque[Arrival] = deque(maxlen=200)  # newest last
         self.recalled: deque[str] = deque(maxlen=200)  # msgids, newest last
         self.answers: Counter[tuple[str, str]] = Counter()
         self.statuses: Counter[str] = Counter()
@@ -153,6 +161,17 @@ class Journal:
     def message(self, msgid: str) -> Message | None:
         """The accepted send of this id, unless forgotten."""
         return self._messages.get(msgid)
+
+    def card(self, task_id: str) -> Message | None:
+        """The newest accepted card of this task id, unless forgotten."""
+        cards = (one for one in reversed(self._messages.values()) if one.msgtype == "template_card")
+        return next((one for one in cards if one.content.get("task_id") == task_id), None)
+
+    def change(self, arrival: Arrival, content: dict[str, object]) -> None:
+        """Let a reader's card look different."""
+        arrival.changed = content
+        self.updated.append(arrival)
+        self.arrived.send()
 
     def recall(self, message: Message, at: float) -> None:
         """Take an accepted send back from its readers."""

@@ -27,6 +27,11 @@ class Profile:
     """What gettoken gives while a token is valid."""
     wrong_secret_ban_after: int = 2000
     """Failing gettoken calls from one address within an hour that ban it for an hour (45009)."""
+    disabled_app: Literal["gettoken", "calls", "sends"] = "gettoken"
+    """A disabled app: no token any more (40001), every call refused (50003), or sends alone, while agent/get says
+    that it is closed."""
+    unseen_user_errcode: Literal[60111, 60011] = 60111
+    """What user/get answers for a member outside the app's range; for one who does not exist it is 60111."""
     allowlist_on_gettoken: bool = False
     """Whether 60020 is answered by gettoken already, or only by the first real call."""
 
@@ -54,6 +59,41 @@ class Profile:
     account_cap: int = 0
     """Person-sends per app and day are at most 200 times this (45009)."""
     uploadimg_per_day: int = 1000
+
+    callback_seconds: int = 5
+    """How long a callback URL has to answer."""
+    callback_tries: int = 3
+    callback_retry_non_200: bool = False
+    """Whether an answer other than 200 counts as a failure to be tried again, as the older page says."""
+
+    kf_window_seconds: int = 48 * 3600
+    """How long after a customer's last message an app may answer, and how long a session lasts."""
+    kf_messages_per_window: int = 5
+    """Messages of an app between two messages of a customer (95001)."""
+    kf_after_window_errcode: Literal[95002, 95018] = 95002
+    """What a send later than that is answered; the table of codes allows both."""
+    kf_duplicate_msgid_errcode: int = 40058
+    """What a msgid that was used before is answered; 0: errcode 0, and nothing is sent a second time."""
+    kf_menu_items: Literal[10, 50] = 10
+    """Items of a msgmenu (95008); of 50, ten at most can be tapped."""
+    kf_text_overlong: Literal["cut", "refuse"] = "cut"
+    """KF text above 2048 bytes: the rest is cut off, or 40058."""
+    kf_trans_to_assistant: bool = False
+    """Whether service_state/trans leads from 0 to 1; documented is only that a reply does."""
+    kf_trans_unattended_to_end: bool = False
+    """Whether service_state/trans leads from 0, 1 or 2 to 4, or answers 95016."""
+    kf_event_reply_counted: bool = False
+    """Whether a reply to an event counts towards the messages per window."""
+    kf_code_errcode: int = 40058
+    """What a code that was used, is too old or never was is answered."""
+    kf_welcome_once_written: Literal["never", "after_48h"] = "never"
+    """When a customer who has written is welcome again: the documents can be read either way."""
+    kf_tokenless_per_minute: int = 6
+    """Calls of sync_msg without a callback's token, per account (45009); the platform publishes no number."""
+    kf_history_seconds: int = 3 * 86_400
+    kf_sync_page: int = 0
+    """Most items of one answer of sync_msg, whatever limit was asked for; 0: as many as asked."""
+    kf_accounts: int = 5000
 
     media_ttl_seconds: int = 3 * 86_400
     media_bytes_kept: int = 256 * 1024 * 1024

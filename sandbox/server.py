@@ -78,6 +78,7 @@ async def start(listen: str, profile: Profile | None = None) -> Running:
         access_log=False,
         log_config=None,
         server_header=False,
+        date_header=False,  # the gateway's answers bear the sandbox clock's, as a vendor's bear the vendor's
         timeout_keep_alive=75,
         timeout_graceful_shutdown=2,
     )
@@ -103,7 +104,9 @@ def _bind(listen: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, int(port)))
-    except BaseException:
+    except BaseException as error:
         bound.close()
+        if isinstance(error, OSError):
+            error.filename = listen
         raise
     return bound

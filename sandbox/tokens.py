@@ -39,14 +39,16 @@ class Tokens:
         self._banned: dict[str, float] = {}
 
     def issue(self, corp_id: str, secret: str, client: str, now: float) -> tuple[Token, int]:
-        """A token and its seconds left; Refused with 40013, 40001, 60020 or, when banned, 45009."""
+        """A token and its seconds left; Refused with 40013, 40001, 40091, 60020 or, when banned, 45009."""
         if self._banned.get(client, 0.0) > now:
             raise Refused(45009)
         if not self._directory.knows_corp(corp_id):
             raise self._failed(Refused(40013), client, now)
         app = self._directory.app_of(secret)
-        if app is None:
+        if app is None or self._shut(app):
             raise self._failed(Refused(40001), client, now)
+        if app.corp_id and app.corp_id != corp_id:
+            raise self._failed(Refused(40091), client, now)
         if self._profile.allowlist_on_gettoken and not self._directory.admits(app, client):
             raise Refused(60020)
         current = self._current.get((corp_id, secret))
@@ -74,9 +76,9 @@ class Tokens:
         return token
 
     def app_of(self, token: Token) -> App:
-        """The token's app as declared now; Refused with 40001 when its secret no longer exists."""
+        """The token's app as declared now; Refused with 40001 when its secret no longer opens anything."""
         app = self._directory.app_of(token.app.secret)
-        if app is None:
+        if app is None or self._shut(app):
             raise Refused(40001)
         return app
 
@@ -96,6 +98,9 @@ class Tokens:
                 token.expires_at = now
             ended += 1
         return ended
+
+    def _shut(self, app: App) -> bool:
+        return app.disabled and self._profile.disabled_app == "gettoken"
 
     def _failed(self, refused: Refused, client: str, now: float) -> Refused:
         limit = self._profile.wrong_secret_ban_after

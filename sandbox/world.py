@@ -4,17 +4,21 @@ import itertools
 import secrets
 from collections.abc import Collection
 
+from sandbox.callbacks import Callbacks
 from sandbox.clock import SandboxClock
+from sandbox.codes import Codes
+from sandbox.courier import Courier
 from sandbox.directory import Directory
 from sandbox.faults import Faults
 from sandbox.journal import Journal
+from sandbox.kf.desk import Desk
 from sandbox.media import MediaStore
 from sandbox.profile import Profile
 from sandbox.tokens import Tokens
 from sandbox.wakeup import Signal
 from sandbox.windows import RateWindows
 
-PARTS = ("clock", "directory", "faults", "journal", "limits", "media", "tokens")
+PARTS = ("callbacks", "clock", "directory", "faults", "journal", "kf", "limits", "media", "tokens")
 
 
 class World:
@@ -27,6 +31,10 @@ class World:
         self.tokens = Tokens(profile, self.directory)
         self.journal = Journal(profile.messages_kept, profile.requests_kept)
         self.faults = Faults()
+        self.callbacks = Callbacks(profile)
+        self.courier = Courier(self.callbacks, self.clock)
+        self.codes = Codes(self.new_id)
+        self.kf = Desk(profile, self.directory, self.journal, self.courier, self.new_id)
         self.media = MediaStore(profile)
         self.minute = RateWindows(60)
         self.hour = RateWindows(3600)
@@ -46,10 +54,12 @@ class World:
     def reset(self, keep: Collection[str] = ()) -> None:
         """Back to the start, except the parts to keep (of PARTS). Numbering goes on; the profile stays."""
         clears = {
+            "callbacks": self._clear_callbacks,
             "clock": self.clock.reset,
             "directory": self.directory.clear,
             "faults": self.faults.clear,
-            "journal": self.journal.clear,
+            "journal": self._clear_journal,
+            "kf": self.kf.clear,
             "limits": self._clear_limits,
             "media": self.media.clear,
             "tokens": self.tokens.clear,
@@ -62,8 +72,17 @@ class World:
 
     def close(self) -> None:
         """Let every waiting call go: the server is about to stop."""
+        self.courier.close()
         for signal in (self.closing, self.clock.changed, self.journal.arrived):
             signal.close()
+
+    def _clear_callbacks(self) -> None:
+        self.callbacks.clear()
+        self.courier.clear()
+
+    def _clear_journal(self) -> None:
+        self.journal.clear()
+        self.codes.clear()
 
     def _clear_limits(self) -> None:
         for windows in (self.minute, self.hour, self.day):

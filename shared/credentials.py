@@ -38,6 +38,7 @@ class Kind(StrEnum):
 
     APP = "app"
     ROBOT = "robot"
+    KF = "kf"
 
 
 @value_class
@@ -50,6 +51,8 @@ class Card:
     agent_id: int
     updated_at: datetime
     updated_by: str
+    pool: str = ""
+    """Of a robot: the group that it serves together with others."""
 
 
 class Credentials:
@@ -65,6 +68,7 @@ class Credentials:
         self._clock = clock
         self._apps: dict[str, App] = {}
         self._robots: dict[str, Robot] = {}
+        self._kf: dict[str, App] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -76,17 +80,53 @@ class Credentials:
         """The robot registered as *name*."""
         return await self._known(lambda: self._robots, name)
 
+    async def kf(self, name: str) -> App | None:
+        """What opens WeChat KF, registered as *name*: a corp and a secret, no agent."""
+        return await self._known(lambda: self._kf, name)
+
+    async def reread(self) -> None:
+        """Read all of them anew; Conflict (SECRET_KEY_MISMATCH) when one cannot be opened with our key."""
+        await self._look(time.monotonic())
+
+    async def pools(self) -> Mapping[str, tuple[str, ...]]:
+        """By the name of a group, the robots that serve it together: the one of its name, then others by name."""
+        now = time.monotonic()
+        if self._read_at < now - MAX_AGE:
+            await self._look(now - MAX_AGE)
+        found: dict[str, list[str]] = {}
+        for name, robot in sorted(self._robots.items()):
+            if robot.pool:
+                found.setdefault(robot.pool, []).append(name)
+        own = {pool for pool in found if pool in self._robots and not self._robots[pool].pool}
+        return {pool: ((pool,) if pool in own else ()) + tuple(names) for pool, names in found.items()}
+
     async def cards(self) -> Sequence[Card]:
         """All of them, by kind and name."""
         query = sa.select(credential).order_by(credential.c.kind, credential.c.name)
         async with self._database.read() as conn:
             return [
-                Card(Kind(row.kind), row.name, row.corp_id, row.agent_id or 0, row.updated_at, row.updated_by)
+                Card(
+                    Kind(row.kind),
+                    row.name,
+                    row.corp_id,
+                    row.agent_id or 0,
+                    row.updated_at,
+                    row.updated_by,
+                    row.pool,
+                )
                 for row in await conn.execute(query)
             ]
 
     async def put(
-        self, conn: AsyncConnection, kind: Kind, name: str, corp_id: str, agent_id: int, secret: str, by: str
+        self,
+        conn: AsyncConnection,
+        kind: Kind,
+        name: str,
+        corp_id: str,
+        agent_id: int,
+        secret: str,
+        by: str,
+        pool: str = "",
     ) -> Card:
         """Add or replace one, in the caller's transaction."""
         register_secret(secret)
@@ -94,6 +134,7 @@ class Credentials:
         changed = {
             "corp_id": corp_id,
             "agent_id": agent_id,
+            "pool": pool,
             "secret_enc": self._key.encrypt(secret, _context(kind, name)),
             "updated_at": now,
             "updated_by": by,
@@ -105,7 +146,7 @@ class Credentials:
             .on_conflict_do_update(index_elements=["kind", "name"], set_=changed)
         )
         self._read_at = float("-inf")
-        return Card(kind, name, corp_id, agent_id, now, by)
+        return Card(kind, name, corp_id, agent_id, now, by, pool)
 
     async def remove(self, conn: AsyncConnection, kind: Kind, name: str) -> None:
         """Remove one, in the caller's transaction; ``NotFound`` when there is none."""
@@ -123,6 +164,9 @@ class Credentials:
             if wecom.corp_id and wecom.agent_id and wecom.secret:
                 secret = wecom.secret.get_secret_value()
                 await self.put(conn, Kind.APP, FIRST, wecom.corp_id, wecom.agent_id, secret, "settings")
+            if wecom.corp_id and wecom.kf_secret:
+                secret = wecom.kf_secret.get_secret_value()
+                await self.put(conn, Kind.KF, FIRST, wecom.corp_id, 0, secret, "settings")
             if wecom.robot_key:
                 key = wecom.robot_key.get_secret_value()
                 await self.put(conn, Kind.ROBOT, FIRST, "", 0, key, "settings")
@@ -149,14 +193,17 @@ class Credentials:
             found = (await conn.execute(sa.select(credential))).all()
         apps: dict[str, App] = {}
         robots: dict[str, Robot] = {}
+        kf: dict[str, App] = {}
         for row in found:
             secret = self._key.decrypt(row.secret_enc, _context(Kind(row.kind), row.name))
             register_secret(secret)  # whatever repeats it, the platform's own words included
             if row.kind == Kind.APP:
                 apps[row.name] = App(row.corp_id, row.agent_id, secret, row.name)
+            elif row.kind == Kind.KF:
+                kf[row.name] = App(row.corp_id, 0, secret, f"kf/{row.name}")
             else:
-                robots[row.name] = Robot(row.name, secret)
-        self._apps, self._robots, self._read_at = apps, robots, read_at
+                robots[row.name] = Robot(row.name, secret, row.pool)
+        self._apps, self._robots, self._kf, self._read_at = apps, robots, kf, read_at
 
 
 def _context(kind: Kind, name: str) -> str:

@@ -72,6 +72,10 @@ class Wait:
     limit_name: str
     """The limit that takes longest."""
     state: State
+    key: str = ""
+    """Of the first window that has no room, where several were asked at once (`shared.db.limits`)."""
+    refused: tuple[tuple[str, datetime], ...] = ()
+    """Then, every window that has no room, and when each has it again."""
 
 
 def reserve(state: State, limits: Sequence[Limit], now: datetime, n: int = 1) -> Granted | Wait:

@@ -93,6 +93,15 @@ def _words(value: Any) -> Any:
     return tuple(word for part in re.split(r"[,，\n]", value) if (word := part.strip()))
 
 
+def _pair(value: str) -> str:
+    name, _, other = value.partition("=")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}=[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value, re.ASCII):
+        raise ValueError(
+            f"must be pairs such as {name[:64] or 'wkAbc'}={other[:64] or 's1'}, separated by commas"
+        )
+    return value
+
+
 def _cron(value: str) -> str:
     if len(value.split()) != 5:
         raise ValueError("must be a cron line of five fields, such as */10 * * * *")
@@ -167,14 +176,21 @@ def _target(value: str) -> str:
     return value
 
 
+def is_robot_key(text: str) -> bool:
+    """Whether *text* can be a robot's key: what follows ``key=`` in its webhook URL."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{8,64}", text) is not None
+
+
 def _robot_key(value: SecretStr) -> SecretStr:
     """Only the key is kept, whichever of the two the operator pasted: the webhook's URL is a secret
     because of its key."""
     text = value.get_secret_value()
     if "://" in text:
         text = (parse_qs(urlsplit(text).query).get("key") or [""])[0]
-    if not re.fullmatch(r"[A-Za-z0-9_-]{8,64}", text):
-        raise ValueError("must be the robot's key (what follows key= in its webhook URL), or that URL")
+    if not is_robot_key(text):
+        raise ValueError(
+            "must be the robot's key (what follows key= in its webhook URL: 8 to 64 letters, digits, - and _), or that URL"
+        )
     return SecretStr(text)
 
 
@@ -193,6 +209,7 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Bytes = Annotated[int, BeforeValidator(_size)]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Pairs = Annotated[tuple[Annotated[str, AfterValidator(_pair)], ...], BeforeValidator(_words)]
 Cron = Annotated[str, AfterValidator(_cron)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

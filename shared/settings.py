@@ -41,6 +41,7 @@ from shared.setting_types import (
     DatabaseUrl,
     Duration,
     Listen,
+    Pairs,
     ReadableFile,
     RobotKey,
     Target,
@@ -166,6 +167,24 @@ class WeCom(Group):
     customer: Customer = Customer()
 
 
+class Kf(Group):
+    """WeChat KF (微信客服): sessions with customers."""
+
+    env_prefix: ClassVar[str] = "REACH_KF_"
+
+    poll: Duration = timedelta(seconds=60)
+    """How often an account is asked for messages when no callback rings."""
+    stores: Pairs = ()
+    """Which store a KF account belongs to: ``open_kfid=store``, separated by commas; others are the default store's."""
+    welcome: str = Field(default="", max_length=600)
+    """What greets a customer who enters. Empty: nothing."""
+
+    def store_of(self, open_kfid: str, default: str | None) -> str | None:
+        """The store of an account; None where neither a pair nor *default* names one."""
+        pairs = dict(pair.split("=", 1) for pair in self.stores)
+        return pairs.get(open_kfid, default)
+
+
 class DashScope(Group):
     """The AI provider (百炼)."""
 
@@ -219,6 +238,18 @@ class Limits(Group):
     """App messages one member gets a minute (WeCom drops the 31st)."""
     member_per_hour: int = Field(default=950, ge=1, le=1000)
     """App messages one member gets an hour (WeCom drops the 1001st)."""
+    kf_attribution: Duration = timedelta(hours=24)
+    """How long after a push to a customer what they do counts as its effect."""
+    operator_per_minute: int = Field(default=30, ge=1, le=1000)
+    """Messages and reports one caller may write a minute (SendMessage, SendReport); events are not counted."""
+    operator_per_day: int = Field(default=1000, ge=1, le=1_000_000)
+    """Messages and reports one caller may write in 24 hours."""
+    breaker_threshold: int = Field(default=10, ge=1, le=1000)
+    """Failures in a row after which nothing is sent with a credential for a while."""
+    breaker_open: Duration = timedelta(seconds=60)
+    """How long that is at first; twice as long after each try that fails again."""
+    breaker_open_most: Duration = timedelta(minutes=10)
+    """The longest that it becomes."""
 
 
 class Settings(BaseSettings):
@@ -282,6 +313,7 @@ class Settings(BaseSettings):
     """``auto``: console on a terminal, JSON lines elsewhere."""
     auth: Auth = Auth()
     wecom: WeCom = WeCom()
+    kf: Kf = Kf()
     dashscope: DashScope = DashScope()
     limits: Limits = Limits()
 

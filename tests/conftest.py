@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import psycopg
 import pytest
+import structlog
 
 from shared.clock import ManualClock
 from tests.support.home import Home
@@ -28,6 +29,16 @@ HOME = pytest.StashKey[Home]()
 # The same examples in every run: a failure seen once is seen again.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
+
+
+# A service in a test's own process logs by structlog's defaults, which draw a failure with all its variables: seconds
+# in which its loop does nothing else.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -53,6 +53,16 @@ def test_the_table_of_events_is_the_contract() -> None:
     assert told == meant
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readmes_name_every_command(name: str) -> None:
+    rows = re.findall(
+        r"^\| \S.* \| (`up`.*|`publish`.*|`doctor`.*) \|$", (ROOT / name).read_text("utf-8"), re.MULTILINE
+    )
+    assert {command for row in rows for command in re.findall(r"`(\w+)`", row)} == set(
+        getattr(typer.main.get_command(app), "commands", {})
+    )
+
+
 def test_both_readmes_show_the_same_commands_and_links() -> None:
     english, chinese = (
         re.sub(r"\s*(#|//) .*", "", (ROOT / name).read_text(encoding="utf-8"))

@@ -25,6 +25,14 @@ class Person:
     name: str
 
 
+@value_class
+class Guest:
+    """A customer, as WeChat KF knows them."""
+
+    external_userid: str
+    name: str
+
+
 STAFF: Final[Mapping[str, tuple[Person, ...]]] = {
     "kitchen_staff": (Person("wangdachu", "王大厨"), Person("liqiang", "李强")),
     "manager": (Person("chenjing", "陈静"),),
@@ -124,5 +132,22 @@ REPORT: Final = "\n\n".join(
 )
 """Longer than one message may be."""
 
+REVIEWS: Final = tuple(
+    (dish, words)
+    for dish in ("宫保鸡丁", "清蒸鲈鱼", "糖醋里脊")
+    for words in ("味道很好", "上菜有点慢", "分量足", "下次还来")
+)
+"""Dishes and what guests write about them."""
+
 POST: Final = "**打烊提醒**\n> 今晚共接待 171 位客人\n> 宫保鸡丁售罄，明早补货\n> 请值班同事确认燃气已关闭"
 POST_MARK: Final = "打烊提醒"
+
+KF_ACCOUNT: Final = "wkxiaoman"
+CUSTOMER: Final = Guest("wmzhangsan", "张三")
+LOOKED_FOR: Final = "寻找餐饮合伙人"
+PROFILES: Final = (
+    ("周岚", "做餐饮十二年，在北京创业，想开第二家店"),
+    ("马骁", "餐饮供应链，常驻北京"),
+    ("许宁", "餐饮品牌设计，人在成都"),
+)
+"""Who matches, the best first, and what is known of them."""

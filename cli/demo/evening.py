@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ from cli.demo.cast import (
     STORE,
     Moment,
 )
+from cli.demo.customer import Customer
+from cli.demo.scenes import Alarm, Monitoring, Reviews, Scene
 from cli.demo.show import Show
 from cli.demo.stage import Stage, open_stage
 from cli.demo.verdict import Arrival, Duty, attribute, complaints
@@ -34,6 +36,9 @@ from cli.demo_credentials import ROBOT_KEY
 from services.notifier.assembly import presets
 from shared.process import Stop, run
 from shared.rpc.fields import to_struct
+
+SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer)
+"""In the order in which they are played."""
 
 PATIENCE: Final = 12.0
 """Seconds that messages get to arrive."""
@@ -87,6 +92,7 @@ class Evening:
     def __init__(self, stage: Stage, show: Show) -> None:
         self._notifier, self._events, self._sandbox = stage.notifier, stage.events, stage.sandbox
         self._show = show
+        self._scenes: Sequence[Scene] = [scene(stage, show) for scene in SCENES]
         self._presets = {preset.rule.event_type: preset for preset in presets()}
         self._fired: dict[str, datetime] = {}
         self._problems: list[str] = []
@@ -106,10 +112,14 @@ class Evening:
         await self._busy()
         await self._twice()
         await self._muted()
-        extra = await self._post() + await self._report()
-        await self._arrived(sum(len(duty.people) for duty in duties.values()) + extra)
+        wanted = sum(len(duty.people) for duty in duties.values())
+        wanted += await self._post() + await self._report()
+        await self._arrived(wanted)
+        for scene in self._scenes:
+            wanted += await scene.play()
+            await self._arrived(wanted)
 
-        found = self._judge(await self._read(), duties)
+        found = await self._judge(await self._read(), duties)
         roles = {kind: list(rule.roles) for kind, rule in rules.items()}
         names = {kind: rule.display_name for kind, rule in rules.items()}
         self._show.table(EVENING, duties, names, roles, found, self._fired)
@@ -223,14 +233,18 @@ class Evening:
         """What is on the phones and in the group, in order."""
         seen = await self._sandbox.get("messages", limit="10000")
         return [
-            Arrival(one["to"], one["content"].get("content", ""), datetime.fromisoformat(one["received_at"]))
+            Arrival(one["to"], _text(one["content"]), datetime.fromisoformat(one["received_at"]))
             for one in seen["messages"]
         ]
 
-    def _judge(self, arrivals: list[Arrival], duties: Mapping[str, Duty]) -> dict[str, list[Arrival]]:
+    async def _judge(self, arrivals: list[Arrival], duties: Mapping[str, Duty]) -> dict[str, list[Arrival]]:
         """Compare; the arrivals of the evening's events by type."""
         found, others = attribute(arrivals, duties.values())
         self._problems += complaints(duties.values(), found)
+        for scene in self._scenes:
+            mine = [one for one in others if scene.owns(one)]
+            others = [one for one in others if one not in mine]
+            self._problems += await scene.judge(mine)
         posts = [one for one in others if POST_MARK in one.text]
         pages = [one for one in others if REPORT_TITLE in one.text]
         self._problems += [
@@ -256,3 +270,11 @@ class Evening:
             self._show.good(f"the report is with the manager, {len(pages)} pages in order")
         else:
             self._problems.append(f"the report was to come in pages, in order; {len(pages)} came")
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    """The words of a message; of a card, what it says and what stands on its buttons."""
+    if "card_type" not in content:
+        return str(content.get("content", ""))
+    buttons = " ".join(one["text"] for one in content.get("button_list", ()))
+    return f"{content['main_title']['title']}\n{content.get('sub_title_text', '')}\n[{buttons}]"

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import aiohttp
 from reach.events.v1 import event_service_pb2, event_service_pb2_grpc
+from reach.kf_session.v1 import kf_session_service_pb2, kf_session_service_pb2_grpc
 from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
 
 from cli import demo_credentials
 from cli.common import SERVICES
 from cli.connect import calling_at
-from cli.demo.cast import GROUP, PEOPLE, STORE
+from cli.demo.cast import CUSTOMER, GROUP, KF_ACCOUNT, PEOPLE, STORE, STORE_NAME
 from cli.serving import build_of
 from sandbox.profile import Profile
 from sandbox.server import start
@@ -30,6 +31,7 @@ from shared.values import value_class
 LOG: Final = "suite.log"
 
 _EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
+_KF = kf_session_service_pb2.DESCRIPTOR.services_by_name["KfSessionService"]
 _NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
 
 
@@ -59,6 +61,7 @@ class Stage:
 
     notifier: Any
     events: Any
+    kf: Any
     sandbox: Sandbox
     grpc: str
 
@@ -88,11 +91,15 @@ async def _set_up(stack: AsyncExitStack, home: str) -> Stage:
     session = await stack.enter_async_context(aiohttp.ClientSession())
     sandbox = Sandbox(session, running.url)
     await sandbox.post("directory", _directory())
-    grpc = await stack.enter_async_context(_suite(_settings(home, running.url)))
-    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _EVENTS, _NOTIFIER))
+    chosen = _settings(home, running.url)
+    facts = await stack.enter_async_context(_suite(chosen))
+    grpc = facts["grpc"]
+    await demo_credentials.introduce(chosen, running.url, facts["http"])
+    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _EVENTS, _KF, _NOTIFIER))
     return Stage(
         notifier_service_pb2_grpc.NotifierServiceStub(channel),
         event_service_pb2_grpc.EventServiceStub(channel),
+        kf_session_service_pb2_grpc.KfSessionServiceStub(channel),
         sandbox,
         grpc,
     )
@@ -106,6 +113,8 @@ def _settings(home: str, sandbox: str) -> Settings:
             "REACH_DEFAULT_STORE": STORE,
             "REACH_GRPC_LISTEN": "127.0.0.1:0",
             "REACH_HTTP_LISTEN": "127.0.0.1:0",
+            "REACH_CLOCK": "sandbox",  # so that what takes a minute need not be waited for
+            "REACH_WECOM_BASE_URL": sandbox,
         },
         service="up",
     )
@@ -118,23 +127,30 @@ def _directory() -> dict[str, object]:
         "corp_id": demo_credentials.CORP_ID,
         "users": [{"userid": one.userid, "name": one.name} for one in PEOPLE.values()],
         "apps": [{"agentid": demo_credentials.AGENT_ID, "name": "触达", "secret": demo_credentials.SECRET}],
+        "kf": {
+            "secret": demo_credentials.KF_SECRET,
+            "accounts": [{"open_kfid": KF_ACCOUNT, "name": f"{STORE_NAME}客服"}],
+            "customers": [{"external_userid": CUSTOMER.external_userid, "nickname": CUSTOMER.name}],
+        },
         "robots": [{"key": demo_credentials.ROBOT_KEY, "group": GROUP}],
     }
 
 
 @asynccontextmanager
-async def _suite(chosen: Settings) -> AsyncIterator[str]:
-    """The whole suite as ``reach up`` runs it; its gRPC address."""
+async def _suite(chosen: Settings) -> AsyncIterator[Mapping[str, str]]:
+    """The whole suite as ``reach up`` runs it; its addresses."""
     stop = Stop()
     ready: asyncio.Future[Mapping[str, str]] = asyncio.get_running_loop().create_future()
     host = Host(chosen, [build_of(service) for service in SERVICES], name="up")
     task = asyncio.create_task(host.run(stop, announce=False, on_ready=ready.set_result), name="suite")
     task.add_done_callback(lambda _: ready.cancel())  # which changes nothing once it is ready
-    await asyncio.wait({ready})
     try:
+        await asyncio.wait(
+            {ready}
+        )  # who is interrupted here still sees the suite end, as a finished one would
         if ready.cancelled():
             await task  # raises why it did not start
-        yield ready.result()["grpc"]
+        yield ready.result()
     finally:
         stop.request()
         await task

@@ -2,7 +2,7 @@
 // Everything that came over the wire is escaped before any markup is added to it.
 const KEPT_PER_PHONE = 120;
 const phones = new Map();
-const shown = new Map(); // number -> element
+const shown = new Map(); // number, or kf and a chat line's number -> element
 const $ = (id) => document.getElementById(id);
 const ESCAPES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
 const esc = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => ESCAPES[c]);
@@ -41,7 +41,17 @@ const described = (text) => esc(text).replace(/&lt;div class=&quot;(gray|normal|
 const article = (a) => `<div class="title">${a.url ? link(esc(a.title), esc(a.url)) : esc(a.title)}</div>${a.description || a.digest ? `<div class="desc">${esc(a.description || a.digest)}</div>` : ""}`;
 const pairs = (list, key, value) => list && list.length ? `<dl class="kv">${list.map((i) => `<dt>${esc(i[key])}</dt><dd>${esc(i[value])}</dd>`).join("")}</dl>` : "";
 const LABELS = { image: "图片", voice: "语音", video: "视频", file: "文件" };
+function item(i) {
+  const of = i[i.type] || {};
+  if (i.type === "click") return `<button data-menu="${esc(of.id)}" data-text="${esc(of.content)}">${esc(of.content)}</button>`;
+  if (i.type === "view") return `<div>${link(esc(of.content), esc(of.url))}</div>`;
+  return `<div>${i.type === "miniprogram" ? "［小程序］" : ""}${esc(of.content)}</div>`;
+}
 const RENDER = {
+  msgmenu: (c) => `${plain(c.head_content)}<div class="buttons">${(c.list || []).map(item).join("")}</div>${plain(c.tail_content)}`,
+  link: (c) => article({ ...c, description: c.desc }),
+  location: (c) => `<div class="title">［位置］${esc(c.name)}</div><div class="desc">${esc(c.address)} ${esc(c.latitude)}, ${esc(c.longitude)}</div>`,
+  miniprogram: (c) => `<div class="title">［小程序］${esc(c.title)}</div><div class="desc">${esc(c.pagepath)}</div>`,
   text: (c) => plain(c.content),
   markdown: (c) => markdown(c.content),
   markdown_v2: (c) => markdown(c.content),
@@ -49,14 +59,14 @@ const RENDER = {
   news: (c) => c.articles.map(article).join("<hr>"),
   mpnews: (c) => c.articles.map(article).join("<hr>"),
   miniprogram_notice: (c) => `<div class="title">${esc(c.title)}</div><div class="desc">${esc(c.description)}</div>${pairs(c.content_item, "key", "value")}`,
-  template_card(c) {
+  template_card(c, m) {
     const main = c.main_title || {};
-    const buttons = (c.button_list || []).map((b) => esc(b.text)).join("　");
-    return `${c.source && c.source.desc ? `<div class="desc">${esc(c.source.desc)}</div>` : ""}<div class="title">${esc(main.title)}</div><div class="desc">${esc(main.desc)}</div>${c.sub_title_text ? `<p>${esc(c.sub_title_text)}</p>` : ""}${pairs(c.horizontal_content_list, "keyname", "value")}${buttons ? `<div class="more">${buttons}</div>` : ""}`;
+    const buttons = (c.button_list || []).map((b) => b.disabled || !b.key ? `<button disabled>${esc(b.text)}</button>` : `<button data-press="${esc(b.key)}" data-task="${esc(c.task_id)}" data-who="${esc(m.kind === "user" ? m.to : "")}">${esc(b.text)}</button>`).join(" ");
+    return `${c.source && c.source.desc ? `<div class="desc">${esc(c.source.desc)}</div>` : ""}<div class="title">${esc(main.title)}</div><div class="desc">${esc(main.desc)}</div>${c.sub_title_text ? `<p>${esc(c.sub_title_text)}</p>` : ""}${pairs(c.horizontal_content_list, "keyname", "value")}${buttons ? `<div class="buttons">${buttons}</div>` : ""}`;
   },
 };
 function content(m) {
-  if (RENDER[m.msgtype]) return RENDER[m.msgtype](m.content);
+  if (RENDER[m.msgtype]) return RENDER[m.msgtype](m.content, m);
   const size = m.content.bytes ? `${(m.content.bytes / 1024).toFixed(1)} KB` : "";
   return `<div class="title">［${esc(LABELS[m.msgtype] || m.msgtype)}］${esc(m.content.title || m.content.filename)}</div><div class="desc">${esc(size)}</div>`;
 }
@@ -64,33 +74,52 @@ function hue(text) { let h = 7; for (const c of text) h = (h * 31 + c.codePointA
 const SUBTITLE = { user: "成员", robot: "群机器人", party: "部门（成员未登记）", tag: "标签（成员未登记）", all: "全体（成员未登记）" };
 
 function phone(m) {
-  const id = `${m.kind}/${m.to.toLowerCase()}`;
+  const id = m.id || `${m.kind}/${m.to.toLowerCase()}`;
   if (phones.has(id)) return phones.get(id);
   const box = document.createElement("article");
-  box.className = m.kind === "user" ? "phone" : "phone group";
-  const sub = m.kind === "robot" ? `群机器人 ${m.to.slice(0, 4)}…` : m.kind === "user" && m.name !== m.to ? m.to : SUBTITLE[m.kind];
+  box.className = m.kind === "user" || m.kind === "customer" ? "phone" : "phone group";
+  const sub = m.kind === "customer" ? m.account : m.kind === "robot" ? `群机器人 ${m.to.slice(0, 4)}…` : m.kind === "user" && m.name !== m.to ? m.to : SUBTITLE[m.kind];
   box.innerHTML = `<h3><span class="face" aria-hidden="true">${esc([...m.name].slice(-1)[0])}</span><span class="who">${esc(m.name)}<small>${esc(sub)}</small></span><span class="n">0</span></h3><div class="chat" tabindex="0" aria-label="${esc(m.name)} 收到的消息"></div>`;
   box.querySelector(".face").style.setProperty("--hue", hue(m.name));
+  if (m.kind === "customer") {
+    box.dataset.customer = m.external_userid;
+    box.dataset.account = m.open_kfid;
+    box.insertAdjacentHTML("beforeend", `<form class="write"><input name="text" autocomplete="off" placeholder="以客户身份说…" aria-label="${esc(m.name)} 要说的话"><button>发送</button><button type="button" data-enter="1" title="打开会话（enter_session）">进入</button></form>`);
+  }
   const entry = { box, chat: box.querySelector(".chat"), count: box.querySelector(".n"), n: 0 };
   phones.set(id, entry);
   $("phones").append(box);
   return entry;
 }
 function add(m) {
-  if (shown.has(m.number)) return;
-  const p = phone(m);
+  if (m.kind === "customer" || shown.has(String(m.number))) return; // customers' phones show whole chats: say
   const item = document.createElement("div");
   item.className = `msg fresh${m.dropped ? " ghost" : ""}${m.recalled_at ? " gone" : ""}`;
   const time = new Date(m.received_at).toLocaleTimeString("zh-CN", { hour12: false });
   const listed = [...(m.content.mentioned_list || []), ...(m.content.mentioned_mobile_list || [])];
   const extra = listed.length ? `<div class="ats">${m.mentions.map(at).join("")}</div>` : "";
   item.innerHTML = `<div class="from"><span>${esc(m.sender)}</span><time title="第 ${m.number} 条 · ${esc(m.received_at)}">${esc(time)}</time></div><div class="bubble">${content(m)}${extra}</div>`;
-  item.dataset.number = m.number;
   item.dataset.msgid = m.msgid;
-  shown.set(m.number, item);
+  put(phone(m), String(m.number), item);
+}
+const BY = { customer: "我", api: "客服应用", event_reply: "客服应用（事件回复）", servicer: "接待人员" };
+const chatOf = (s) => `kf/${s.open_kfid}/${s.external_userid}`;
+function say(l) {
+  const key = `kf${l.number}`;
+  if (shown.has(key)) return;
+  const item = document.createElement("div");
+  item.className = `msg fresh${l.by === "customer" ? " mine" : ""}${l.fail_type === null ? "" : " ghost failed"}${l.recalled ? " gone" : ""}`;
+  const time = new Date(l.at).toLocaleTimeString("zh-CN", { hour12: false });
+  const failed = l.fail_type === null ? "" : `<span class="warning">发送失败 fail_type ${esc(l.fail_type)}</span>`;
+  item.innerHTML = `<div class="from"><span>${BY[l.by]}${l.servicer_userid ? ` ${esc(l.servicer_userid)}` : ""}</span><time title="${esc(l.msgid)} · ${esc(l.at)}">${esc(time)}</time>${failed}</div><div class="bubble">${content(l)}</div>`;
+  put(phone({ ...l, kind: "customer", id: chatOf(l), to: l.external_userid }), key, item);
+}
+function put(p, key, item) {
+  item.dataset.key = key;
+  shown.set(key, item);
   const atEnd = p.chat.scrollHeight - p.chat.scrollTop - p.chat.clientHeight < 60;
   p.chat.append(item);
-  while (p.chat.childElementCount > KEPT_PER_PHONE) { shown.delete(Number(p.chat.firstChild.dataset.number)); p.chat.firstChild.remove(); }
+  while (p.chat.childElementCount > KEPT_PER_PHONE) { shown.delete(p.chat.firstChild.dataset.key); p.chat.firstChild.remove(); }
   p.n += 1;
   p.count.textContent = `${p.n} 条`;
   if (atEnd) p.chat.scrollTop = p.chat.scrollHeight;
@@ -118,17 +147,50 @@ function state(s) {
   const list = s.faults.map((f) => `<button class="fault${f.count && f.applied >= f.count ? " spent" : ""}" data-fault="${esc(f.id)}" title="撤除">${esc(describe(f))}</button>`);
   $("faults").innerHTML = list.join("") || '<span class="none">无</span>';
   for (const msgid of s.recalled) for (const item of document.querySelectorAll(`[data-msgid="${CSS.escape(msgid)}"]`)) item.classList.add("gone");
+  for (const m of s.updated) { const item = shown.get(String(m.number)); if (item) item.querySelector(".bubble").innerHTML = content(m); }
+  kf(s.kf);
   tick();
 }
+const STATES = ["未处理", "智能助手", "待接入池", "人工接待", "已结束"];
+function kf(s) {
+  $("accounts").innerHTML = s.accounts.map((a) => `<option value="${esc(a.open_kfid)}">${esc(a.name)}</option>`).join("");
+  for (const one of s.sessions) {
+    const p = phones.get(chatOf(one));
+    if (!p) continue;
+    const name = (s.accounts.find((a) => a.open_kfid === one.open_kfid) || { name: one.open_kfid }).name;
+    p.box.querySelector("small").textContent = `${name} · ${STATES[one.state]}${one.servicer_userid ? ` ${one.servicer_userid}` : ""} · 已收 ${one.accepted} 条`;
+  }
+  for (const number of s.recalled) { const item = shown.get(`kf${number}`); if (item) item.classList.add("gone"); }
+}
+function openPhone() {
+  const external_userid = $("kf-customer").value.trim() || "wm1", open_kfid = $("kf-account").value.trim() || "wk1";
+  const who = { external_userid, open_kfid };
+  const p = phone({ ...who, id: chatOf(who), kind: "customer", to: external_userid, name: external_userid, account: open_kfid });
+  $("empty").hidden = true;
+  p.box.querySelector("input").focus();
+}
+const write = (box, words) => send("POST", "/sandbox/kf/messages", { external_userid: box.dataset.customer, open_kfid: box.dataset.account, ...words });
 function clear() { phones.clear(); shown.clear(); $("phones").replaceChildren(); $("empty").hidden = false; }
 async function send(method, path, body) {
   const answer = await fetch(path, { method, headers: { "content-type": "application/json" }, body: body && JSON.stringify(body) });
   if (!answer.ok) $("live").textContent = (await answer.json()).error;
 }
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest(".write");
+  if (!form) return;
+  event.preventDefault();
+  const text = form.elements.text.value.trim();
+  if (text) write(form.closest(".phone"), { text });
+  form.reset();
+});
 document.addEventListener("click", (event) => {
   const b = event.target.closest("button");
   if (!b) return;
   if (b.dataset.advance) send("POST", "/sandbox/clock", { advance_seconds: Number(b.dataset.advance) });
+  else if (b.dataset.press) send("POST", "/sandbox/clicks", { userid: b.dataset.who || prompt("谁点击？（userid）") || "", task_id: b.dataset.task, key: b.dataset.press });
+  else if (b.dataset.text) write(b.closest(".phone"), { text: b.dataset.text, menu_id: b.dataset.menu });
+  else if (b.dataset.enter) { const box = b.closest(".phone"); send("POST", "/sandbox/kf/enter", { external_userid: box.dataset.customer, open_kfid: box.dataset.account }); }
+  else if (b.id === "kf-open") openPhone();
   else if (b.id === "freeze") send("POST", "/sandbox/clock", { freeze: !(base && base.frozen) });
   else if (b.dataset.tokens) send("POST", "/sandbox/tokens/expire", { mode: b.dataset.tokens });
   else if (b.id === "fault-add") send("POST", "/sandbox/faults", { path: "/cgi-bin/*/send", ...JSON.parse($("fault-kind").value) });
@@ -143,4 +205,5 @@ source.addEventListener("open", () => { $("live").textContent = "实时"; $("liv
 source.addEventListener("error", () => { $("live").textContent = "连接断开，重试中…"; $("live").classList.remove("on"); });
 source.addEventListener("reset", clear);
 source.addEventListener("state", (event) => state(JSON.parse(event.data)));
+source.addEventListener("kf", (event) => { JSON.parse(event.data).forEach(say); $("empty").hidden = phones.size > 0; filter(); });
 source.addEventListener("messages", (event) => { JSON.parse(event.data).forEach(add); $("empty").hidden = phones.size > 0; filter(); });

@@ -3,12 +3,28 @@
 from collections.abc import Mapping
 
 from sandbox.call import Endpoint
-from sandbox.wecom import access, media, members, messages, robots
+from sandbox.wecom import (
+    access,
+    kf_accounts,
+    kf_sending,
+    kf_sessions,
+    kf_sync,
+    media,
+    members,
+    messages,
+    robots,
+    updates,
+)
 
 ENDPOINTS: Mapping[str, Endpoint] = {
     **access.ENDPOINTS,
+    **kf_accounts.ENDPOINTS,
+    **kf_sending.ENDPOINTS,
+    **kf_sessions.ENDPOINTS,
+    **kf_sync.ENDPOINTS,
     **media.ENDPOINTS,
     **members.ENDPOINTS,
     **messages.ENDPOINTS,
     **robots.ENDPOINTS,
+    **updates.ENDPOINTS,
 }

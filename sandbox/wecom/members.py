@@ -22,7 +22,7 @@ def _agent(call: Call) -> Answer:
         "allow_userinfos": {"user": [{"userid": userid} for userid in users]},
         "allow_partys": {"partyid": sorted(visible.departments) if visible else [ROOT_DEPARTMENT]},
         "allow_tags": {"tagid": sorted(visible.tags) if visible else []},
-        "close": 0,
+        "close": int(call.app.disabled),
         "redirect_domain": "",
         "report_location_flag": 0,
         "isreportenter": 0,
@@ -35,19 +35,31 @@ def _user(call: Call) -> Answer:
     if not userid:
         raise Refused(40003)
     user = call.world.directory.user(userid)
-    if user is None or user.status == "invalid" or not call.world.directory.sees(call.app, user):
+    if user is None or user.status == "invalid":
         raise Refused(60111)
+    if not call.world.directory.sees(call.app, user):
+        raise Refused(call.world.profile.unseen_user_errcode)
     return {"errcode": 0, "errmsg": "ok", **_row(user), "status": 1, "main_department": _departments(user)[0]}
 
 
+def _userid(call: Call) -> Answer:
+    mobile, directory = call.json().get("mobile"), call.world.directory
+    for user in directory.users.values():
+        if mobile and user.mobile == mobile and user.status != "invalid" and directory.sees(call.app, user):
+            return {"errcode": 0, "errmsg": "ok", "userid": user.userid}
+    raise Refused(46004)
+
+
 def _list_departments(call: Call) -> Answer:
-    departments = {
-        ROOT_DEPARTMENT: Department(ROOT_DEPARTMENT, "沙箱企业", 0),
-        **call.world.directory.departments,
-    }
+    directory = call.world.directory
+    departments = {ROOT_DEPARTMENT: Department(ROOT_DEPARTMENT, "沙箱企业", 0), **directory.departments}
     below = call.query.get("id")
+    if below is not None and below.isdecimal() and directory.open:
+        departments.setdefault(int(below), Department(int(below), f"部门 {below}", ROOT_DEPARTMENT))
     if below is not None and (not below.isdecimal() or int(below) not in departments):
         raise Refused(60123)
+    if below is not None and not directory.sees_department(call.app, int(below)):
+        raise Refused(60011)
     rows = [
         {
             "id": department.id,
@@ -56,9 +68,32 @@ def _list_departments(call: Call) -> Answer:
             "order": department.id,
         }
         for department in departments.values()
-        if below is None or call.world.directory.within(department.id, (int(below),))
+        if directory.sees_department(call.app, department.id)
+        and (below is None or directory.within(department.id, (int(below),)))
     ]
     return {"errcode": 0, "errmsg": "ok", "department": rows}
+
+
+def _tag(call: Call) -> Answer:
+    text, directory = call.query.get("tagid", ""), call.world.directory
+    known = text.isdecimal() and int(text) in directory.tags
+    if not known and not (text.isdecimal() and directory.open):
+        raise Refused(40068)
+    wearing = [
+        user for user in directory.users.values() if int(text) in user.tags and user.status != "invalid"
+    ]
+    return {
+        "errcode": 0,
+        "errmsg": "ok",
+        "tagname": directory.tags[int(text)].name if known else f"标签 {text}",
+        "userlist": [
+            {"userid": user.userid, "name": user.name or user.userid}
+            for user in wearing
+            if directory.sees(call.app, user)
+        ],
+        # Who wears an undeclared tag is not known, only that it reaches somebody.
+        "partylist": [] if known else [ROOT_DEPARTMENT],
+    }
 
 
 def _simple_list(call: Call) -> Answer:
@@ -96,6 +131,8 @@ def _departments(user: User) -> list[int]:
 ENDPOINTS: Mapping[str, Endpoint] = {
     "/cgi-bin/agent/get": Endpoint("GET", _agent),
     "/cgi-bin/user/get": Endpoint("GET", _user, kinds=ANY_SECRET),
+    "/cgi-bin/user/getuserid": Endpoint("POST", _userid, kinds=ANY_SECRET),
     "/cgi-bin/user/simplelist": Endpoint("GET", _simple_list, kinds=ANY_SECRET),
     "/cgi-bin/department/list": Endpoint("GET", _list_departments, kinds=ANY_SECRET),
+    "/cgi-bin/tag/get": Endpoint("GET", _tag, kinds=ANY_SECRET),
 }

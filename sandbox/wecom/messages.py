@@ -21,6 +21,8 @@ _DUPLICATES_KEPT = 100_000
 def _send(call: Call) -> Answer:
     body = call.json()
     agentid = agent_of(call, body.get("agentid"))
+    if call.app.disabled:
+        raise Refused(50003)
     receivers = _receivers(body)
     msgtype = body.get("msgtype")
     if not isinstance(msgtype, str) or msgtype not in APP_TYPES:
@@ -43,7 +45,7 @@ def _send(call: Call) -> Answer:
         _remember(call, key, body, message.msgid)
     answer: dict[str, object] = {"errcode": 0, "errmsg": "ok", **lists, "msgid": message.msgid}
     if content.get("card_type") in INTERACTIVE:
-        answer["response_code"] = call.world.new_id("rc")
+        answer["response_code"] = call.world.codes.issue(message, call.now)
     return answer
 
 

@@ -43,7 +43,7 @@ class WeComChannels:
             return outcome
 
     async def _send(self, job: Job, deadline: float, span: Span | None) -> Outcome:
-        channel, _, name = job.channel.partition(":")
+        channel, _, name = job.credential.partition(":")
         send = self._post if channel == "robot" else self._message
         try:
             return await send(job, name, deadline, span)
@@ -56,7 +56,8 @@ class WeComChannels:
     async def _post(self, job: Job, name: str, deadline: float, span: Span | None) -> Outcome:
         robot = await self._credentials.robot(name)
         if robot is None:
-            return _missing("robot", name)
+            pooled = name in await self._credentials.pools()
+            return _UNCHOSEN if pooled else _missing("robot", name)
         payload = payload_bytes(robot_payload(job.content, resend=job.resend_mark))
         return await self._wecom.send_robot(
             robot, payload, traceparent=job.traceparent, parent=span, deadline=deadline
@@ -70,6 +71,14 @@ class WeComChannels:
         return await self._wecom.send_app(
             app, payload_bytes(body), traceparent=job.traceparent, parent=span, deadline=deadline
         )
+
+
+_UNCHOSEN = Outcome(
+    State.NOT_SENT,
+    cause="pool_unknown",
+    detail="the robots of this group were added a moment ago",
+    retry_class=RetryClass.RETRY,
+)
 
 
 def _unsuitable(refusal: Invalid) -> Outcome:

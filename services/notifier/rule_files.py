@@ -6,6 +6,7 @@ name = "大单提醒"
 roles = ["manager"]
 condition = "total >= 1000.0"
 template = "大单 {order_number}：¥{total}"
+merging = { mode = "window", length = "60s", line = "{order_number} ¥{total}" }
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import json
 import re
 from collections.abc import Mapping
 
+from services.notifier.domain import fallback
 from services.notifier.domain.content import Format
+from services.notifier.domain.escalation import Escalation, parse_after, spell_after
 from services.notifier.domain.routing import Role
 from services.notifier.domain.rules import Priority, Rule, check
-from services.notifier.domain.template import MissingPolicy
+from services.notifier.merging_files import read_merging, write_merging
 from services.notifier.toml_tables import Table, load, together
 from shared.errors import Invalid
 from shared.events.identity import check_store, check_type
 from shared.events.kinds import EventType, Field, FieldKind
+from shared.text.template import MissingPolicy
 
 KEYS = (
-    "event_type", "name", "priority", "roles", "condition", "stores", "format", "missing", "template", "variables",
+    "event_type", "name", "priority", "roles", "condition", "stores", "format", "missing", "escalation", "template",
+    "variables", "merging", "fallback",
 )  # fmt: skip
 """What a rule's table may say, in the order in which it is written."""
 
@@ -77,11 +82,14 @@ def _rule(rule_id: str, table: Table, types: Mapping[str, EventType]) -> Rule:
         priority=table.choice("priority", Priority, Priority.NORMAL),
         roles=tuple(table.member("roles", role, Role) for role in table.texts("roles")),
         template=table.text("template"),
-        format=table.choice("format", Format, Format.TEXT),
+        format=table.choice("format", (Format.TEXT, Format.MARKDOWN), Format.TEXT),
         missing=table.choice("missing", MissingPolicy, MissingPolicy.FAIL),
         condition=table.text("condition", "").strip(),
         stores=tuple(sorted(set(table.texts("stores", [])))),
         variables=_variables(table.table("variables")),
+        merging=read_merging(table.table("merging")) if "merging" in table.plain else None,
+        fallback=_fallback(table) if "fallback" in table.plain else None,
+        escalation=_escalation(table.table("escalation")),
     )
     try:
         check_type(rule.event_type)
@@ -95,8 +103,29 @@ def _rule(rule_id: str, table: Table, types: Mapping[str, EventType]) -> Rule:
     try:
         check(rule, types)
     except Invalid as refusal:
-        raise together([table.wrong(one.field, one.description) for one in refusal.violations]) from None
+        wrong = [table.wrong(one.field.replace(".", " "), one.description) for one in refusal.violations]
+        raise together(wrong) from None
     return rule
+
+
+def _fallback(table: Table) -> tuple[fallback.Step, ...]:
+    """``fallback = ["robot:bar", "manager"]``; an empty list is nobody, which is not the same as no line."""
+    try:
+        return tuple(fallback.read(one) for one in table.texts("fallback"))
+    except Invalid as refusal:
+        if refusal.violations[0].field.startswith(table.place):
+            raise
+        raise table.wrong("fallback", refusal.violations[0].description) from None
+
+
+def _escalation(table: Table) -> Escalation | None:
+    if not table.plain:
+        return None
+    table.only(("after",), {})
+    try:
+        return Escalation(parse_after(table.text("after")))
+    except Invalid as refusal:
+        raise table.wrong("after", refusal.violations[0].description) from None
 
 
 def _variables(table: Table) -> tuple[Field, ...]:
@@ -112,8 +141,12 @@ def write_rule(rule: Rule) -> str:
     """The table of *rule*; ``parse_rules`` reads the same rule from it."""
     plain = rule.to_json()
     plain["variables"] = {one.name: one.kind.value.lower() for one in rule.variables}
+    plain["merging"] = {} if rule.merging is None else write_merging(rule.merging)
+    plain["escalation"] = rule.escalation and {"after": spell_after(rule.escalation.after)}
     lines = [f"[{_key(rule.id)}]"]
-    lines += [f"{key} = {_value(plain[key])}" for key in KEYS if plain[key]]
+    lines += [f"{key} = {_value(plain[key])}" for key in KEYS if plain.get(key)]
+    if rule.fallback == ():
+        lines.append("fallback = []")
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +159,12 @@ def _value(value: object) -> str:
         return "{ " + ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_value(one) for one in value) + "]"
-    text = str(value)
+    if isinstance(value, int):
+        return str(value)
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
     if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"  # conditions are full of quotes, which TOML takes literally between these
     if "\n" not in text:

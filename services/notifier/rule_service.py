@@ -13,8 +13,7 @@ from services.notifier.domain.rules import Rule
 from services.notifier.rule_wire import from_spec, to_check, to_rule, to_version
 from services.notifier.usecases.rules import Rules
 from shared.clock import Clock
-from shared.db.once import Once
-from shared.rpc.fields import fingerprint
+from shared.rpc.once import once_of
 from shared.rpc.paging import PageTokens, page_size
 from shared.rpc.principal import authorise_every_store, authorise_store
 
@@ -33,7 +32,7 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
         rule = from_spec(request.rule_id, request.spec)
         _may_change(rule)
         saved = await self._rules.create(
-            rule, draft=request.draft, comment=request.comment, once=once("CreateRule", request)
+            rule, draft=request.draft, comment=request.comment, once=once_of(SERVICE, "CreateRule", request)
         )
         return pb.CreateRuleResponse(rule=to_rule(saved.rule, self._clock.now()), check=to_check(saved))
 
@@ -46,7 +45,7 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
             expected=request.expected_version,
             draft=request.draft,
             comment=request.comment,
-            once=once("UpdateRule", request),
+            once=once_of(SERVICE, "UpdateRule", request),
         )
         return pb.UpdateRuleResponse(rule=to_rule(saved.rule, self._clock.now()), check=to_check(saved))
 
@@ -62,28 +61,30 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
             expected=request.expected_version or before.version,
             draft=request.draft,
             comment=request.comment,
-            once=once("UpdateTemplate", request),
+            once=once_of(SERVICE, "UpdateTemplate", request),
         )
         return pb.UpdateTemplateResponse(rule=to_rule(saved.rule, self._clock.now()), check=to_check(saved))
 
     async def PublishRule(self, request: pb.PublishRuleRequest, context: Any) -> pb.PublishRuleResponse:
         """Let a draft act."""
         _may_change(*await self._every_version(request.rule_id))
-        rule = await self._rules.publish(request.rule_id, request.version, once=once("PublishRule", request))
+        rule = await self._rules.publish(
+            request.rule_id, request.version, once=once_of(SERVICE, "PublishRule", request)
+        )
         return pb.PublishRuleResponse(rule=to_rule(rule, self._clock.now()))
 
     async def RollbackRule(self, request: pb.RollbackRuleRequest, context: Any) -> pb.RollbackRuleResponse:
         """Let an earlier version act again."""
         _may_change(*await self._every_version(request.rule_id))
         rule = await self._rules.roll_back(
-            request.rule_id, request.version, once=once("RollbackRule", request)
+            request.rule_id, request.version, once=once_of(SERVICE, "RollbackRule", request)
         )
         return pb.RollbackRuleResponse(rule=to_rule(rule, self._clock.now()))
 
     async def DeleteRule(self, request: pb.DeleteRuleRequest, context: Any) -> pb.DeleteRuleResponse:
         """Let a rule act no more."""
         _may_change(*await self._every_version(request.rule_id))
-        await self._rules.delete(request.rule_id, once=once("DeleteRule", request))
+        await self._rules.delete(request.rule_id, once=once_of(SERVICE, "DeleteRule", request))
         return pb.DeleteRuleResponse()
 
     async def RestorePresets(
@@ -92,7 +93,7 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
         """Publish presets as they ship."""
         authorise_every_store()
         restored = await self._rules.restore_presets(
-            list(request.rule_ids), once=once("RestorePresets", request)
+            list(request.rule_ids), once=once_of(SERVICE, "RestorePresets", request)
         )
         now = self._clock.now()
         return pb.RestorePresetsResponse(rules=[to_rule(rule, now) for rule in restored])
@@ -116,12 +117,6 @@ class RuleMethods(notifier_service_pb2_grpc.NotifierServiceServicer):
 
     async def _every_version(self, rule_id: str) -> Sequence[Rule]:
         return [one.rule for one in await self._rules.versions(rule_id)]
-
-
-def once(method: str, request: Any, store_id: str = "") -> Once:
-    """The guard against a second effect of the same call."""
-    key = request.idempotency_key
-    return Once(store_id, f"{SERVICE}/{method}", key, fingerprint(request, without=("idempotency_key",)))
 
 
 def _may_change(*rules: Rule) -> None:

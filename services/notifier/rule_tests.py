@@ -12,27 +12,43 @@ data = { order_number = "A1", table_number = "V01", total = 1280, order_time = "
 rule = "big-order"                    # look at what this rule does; without it at the event as a whole
 to = ["user:zhangsan"]
 contains = ["1280.00"]
+
+A case may have several events, each at its time; ``rule_test_times`` reads them, and what is to go out when.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from services.notifier.domain.content import room
-from services.notifier.domain.cutting import clip
-from services.notifier.domain.decide import decide
 from services.notifier.domain.decision import Decision, RuleOutcome, RuleResult, Verdict
+from services.notifier.domain.policy import Policies, Policy
 from services.notifier.domain.routing import Bindings, Role, Target, TargetKind
 from services.notifier.domain.rules import Rule, RuleBook
-from services.notifier.toml_tables import Table, as_json, load
+from services.notifier.domain.simulation import Course, simulate
+from services.notifier.policy_files import read_policy
+from services.notifier.rule_test_times import (
+    Happens,
+    Wish,
+    kept_words,
+    listed,
+    made,
+    meets,
+    of_rule,
+    read_events,
+    read_instant,
+    read_sends,
+    read_target,
+    read_targets,
+    sent_words,
+    words_of,
+)
+from services.notifier.toml_tables import Table, load
 from shared.errors import Invalid
 from shared.events.canonical import Unreadable
-from shared.events.envelope import make_event
-from shared.events.identity import check_store, check_type
-from shared.events.kinds import Event, EventType, parse_instant
+from shared.events.kinds import EventType
 from shared.values import value_class
 
 STORE, ZONE = "s1", "Asia/Shanghai"
@@ -44,23 +60,22 @@ NOON = datetime(2026, 2, 20, 4, 0, tzinfo=UTC)
 VERDICTS = (*(verdict.value for verdict in Verdict), RuleResult.SUPPRESSED.value)
 """What a case may expect; the last of a single rule only."""
 
-_KEYS = ("rules", "presets", "zone", "holders", "case")
+_KEYS = ("rules", "presets", "zone", "holders", "policies", "case")
 _CASE_KEYS = (
-    "name", "event", "data", "store", "at", "off", "rule", "verdict", "to", "text", "contains",
+    "name", "event", "data", "store", "at", "off", "rule", "verdict", "to", "text", "contains", "says",
+    "events", "sends",
 )  # fmt: skip
-_WISHES = ("rule", "verdict", "to", "text", "contains")
-_EMPTY_TOO = ("to", "text")
+_WISHES = ("rule", "verdict", "to", "text", "contains", "says", "sends")
+_EMPTY_TOO = ("to", "text", "sends")
 
 
 @value_class
 class Case:
-    """One event, and what is expected of it."""
+    """What happens, and what is expected of it."""
 
     name: str
-    event_type: str
-    data: Mapping[str, object]
-    store_id: str
-    at: datetime
+    happens: tuple[Happens, ...]
+    """At least one event."""
     off: tuple[str, ...]
     """Rules that are switched off."""
     rule: str
@@ -73,6 +88,10 @@ class Case:
     """The words of every message, without what the channel adds."""
     contains: tuple[str, ...]
     """What every message says somewhere."""
+    says: Mapping[Target, str] = field(default_factory=dict)
+    """The words for single recipients, for templates that show something of them."""
+    sends: tuple[Wish, ...] | None = None
+    """The calls that are made, and no other; None expects nothing."""
 
 
 @value_class
@@ -85,6 +104,7 @@ class Suite:
     zone: ZoneInfo
     bindings: Bindings
     cases: tuple[Case, ...]
+    policies: tuple[Policy, ...] = ()
 
 
 @value_class
@@ -105,7 +125,9 @@ class Outcome:
     differences: tuple[Difference, ...]
     """None when it passed."""
     why: tuple[str, ...]
-    """What each rule that heard the event made of it."""
+    """What each rule that heard an event made of it."""
+    course: tuple[str, ...] = ()
+    """What was held, dropped, gathered and sent, in order; empty where all there is went at once."""
 
 
 def parse_suite(document: str) -> Suite:
@@ -115,15 +137,17 @@ def parse_suite(document: str) -> Suite:
     cases = tuple(_case(one) for one in table.tables("case"))
     if not cases:
         raise Invalid("FIELD_INVALID", "tests nothing: a case stands under [[case]]")
+    zone = _zone(table)
     names = [case.name for case in cases]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise table.wrong("case", f"{twice!r} stands twice; give each a name of its own")
     return Suite(
         tuple(table.texts("rules", [])),
         table.flag("presets", default=True),
-        _zone(table),
+        zone,
         _bindings(table),
         cases,
+        tuple(read_policy(one, zone, read_targets) for one in table.tables("policies")),
     )
 
 
@@ -139,21 +163,7 @@ def _bindings(table: Table) -> Bindings:
         return {("", role): (Target.checked(TargetKind.USER, role.value),) for role in Role}
     holders = table.table("holders")
     holders.only([role.value for role in Role])
-    return {("", Role(role)): _targets(holders, role) for role in holders.plain}
-
-
-def _targets(table: Table, key: str) -> tuple[Target, ...]:
-    found = []
-    for written in table.texts(key):
-        kind, _, ident = written.partition(":")
-        try:
-            found.append(Target.checked(TargetKind(kind), ident))
-        except Invalid as refusal:
-            raise table.wrong(key, f"{written}: {refusal.violations[0].description}") from None
-        except ValueError:
-            kinds = ", ".join(f"{one.value}:…" for one in TargetKind)
-            raise table.wrong(key, f"{written!r} does not say what it is; write {kinds}") from None
-    return tuple(found)
+    return {("", Role(role)): read_targets(holders, role) for role in holders.plain}
 
 
 def _case(table: Table) -> Case:
@@ -165,39 +175,29 @@ def _case(table: Table) -> Case:
         raise table.wrong(
             "", f"expects nothing; say {', '.join(_WISHES)}, before [case.data] if there is one"
         )
-    rule, to = table.text("rule", ""), _targets(table, "to") if "to" in table.plain else None
-    data = as_json(table.table("data").plain)
-    assert isinstance(data, dict)
+    rule, to = table.text("rule", ""), read_targets(table, "to") if "to" in table.plain else None
+    happens = read_events(table, STORE, NOON)
+    sends = read_sends(table, read_instant(table, NOON)) if "sends" in table.plain else None
+    if len(happens) > 1 and "verdict" in table.plain:
+        raise table.wrong("verdict", "is that of one event; with several say sends")
+    speaks = bool(rule) and to != () and sends is None and len(happens) == 1
     return Case(
         name,
-        _checked(table, "event", table.text("event")),
-        data,
-        _checked(table, "store", table.text("store", STORE)),
-        _at(table),
+        happens,
         tuple(table.texts("off", [])),
         rule,
         # A rule that is named and not said to be silent is expected to speak.
-        _verdict(table, rule) or (Verdict.PLANNED.value if rule and to != () else ""),
+        _verdict(table, rule) or (Verdict.PLANNED.value if speaks else ""),
         to,
         table.text("text") if "text" in table.plain else None,
         tuple(table.texts("contains", [])),
+        _says(table.table("says")) if "says" in table.plain else {},
+        sends,
     )
 
 
-def _checked(table: Table, key: str, value: str) -> str:
-    try:
-        return check_type(value) if key == "event" else check_store(value)
-    except Invalid as refusal:
-        raise table.wrong(key, refusal.violations[0].description) from None
-
-
-def _at(table: Table) -> datetime:
-    if "at" not in table.plain:
-        return NOON
-    try:
-        return parse_instant(str(as_json(table.plain["at"])))
-    except ValueError:
-        raise table.wrong("at", "must be an instant with a zone, such as 2026-02-20T12:30:00+08:00") from None
+def _says(table: Table) -> Mapping[Target, str]:
+    return {read_target(table, written, written): table.text(written) for written in table.plain}
 
 
 def _verdict(table: Table, rule: str) -> str:
@@ -236,48 +236,55 @@ def together(suite: Suite, presets: Iterable[Rule], files: Mapping[str, Sequence
 def run_suite(suite: Suite, rules: Iterable[Rule], types: Mapping[str, EventType]) -> list[Outcome]:
     """What becomes of every case of *suite* under *rules*."""
     listed, books = list(rules), dict[tuple[str, ...], RuleBook]()
+    policies = Policies(suite.policies, suite.zone)
     outcomes = []
     for case in suite.cases:
         if case.off not in books:
             switched = [replace(rule, enabled=rule.id not in case.off) for rule in listed]
             books[case.off] = RuleBook(switched, types)
-        outcomes.append(_run(case, books[case.off], suite))
+        outcomes.append(_run(case, books[case.off], suite, policies))
     return outcomes
 
 
-def _run(case: Case, book: RuleBook, suite: Suite) -> Outcome:
+def _run(case: Case, book: RuleBook, suite: Suite, policies: Policies) -> Outcome:
     try:
-        event = _event(case)
+        events = made(case.happens)
     except Unreadable as refusal:
         return Outcome(case, (Difference("event", "an event that can be taken", refusal.message),), ())
-    decision = decide(event, book, suite.bindings, zone=suite.zone, now=case.at)
-    return Outcome(case, tuple(_differences(case, decision)), tuple(_why(one) for one in decision.outcomes))
+    course = simulate(events, book, suite.bindings, policies, zone=suite.zone)
+    why = list[str]()
+    for decision in course.decisions:
+        event = f"{decision.event_id}: " if len(course.decisions) > 1 else ""
+        why += [f"{event}{_why(one)}" for one in decision.outcomes]
+    told = [kept_words(one, suite.zone) for one in course.kept]
+    if told or len(events) > 1:
+        told += [sent_words(one, suite.zone) for one in course.sent]
+    return Outcome(case, tuple(_differences(case, course, suite.zone)), tuple(why), tuple(sorted(told)))
 
 
-def _event(case: Case) -> Event:
-    return make_event(case.event_type, case.data, id="test", store_id=case.store_id, now=case.at)
-
-
-def _differences(case: Case, decision: Decision) -> Iterable[Difference]:
-    verdict = _came_to(decision, case.rule)
+def _differences(case: Case, course: Course, zone: ZoneInfo) -> Iterable[Difference]:
+    verdict = _came_to(course.decisions[0], case.rule)
     if case.verdict and case.verdict != verdict:
         yield Difference("verdict", case.verdict, verdict)
-    told: list[Target] = []
-    texts: dict[str, None] = {}
-    for call in decision.calls:
-        # Rules that say the same share a call, so it is the recipient that tells the rule.
-        meant = [one.target for one in call.recipients if case.rule in ("", one.rule_id)]
-        told += meant
-        if meant:
-            texts[clip(call.content.text, room(call.channel, call.content.format))] = None
+    # Rules that say the same share a call, so it is the recipient that tells the rule.
+    sent = [one for one in (of_rule(each, case.rule) for each in course.sent) if one is not None]
+    told = [target for one in sent for target in one.call.targets]
+    texts = dict.fromkeys(words_of(one) for one in sent)
     if case.to is not None and {one.key for one in case.to} != {one.key for one in told}:
-        yield Difference("to", _listed(case.to), _listed(told))
+        yield Difference("to", listed(case.to), listed(told))
     said = "\n— and —\n".join(texts) or "nothing"
     if case.text is not None and list(texts) != [case.text]:
         yield Difference("text", case.text, said)
     for piece in case.contains:
         if not texts or not all(piece in text for text in texts):
             yield Difference("contains", piece, said)
+    heard = {target.key: words_of(one) for one in sent for target in one.call.targets}
+    for target, words in case.says.items():
+        if heard.get(target.key) != words:
+            yield Difference(f"says {target}", words, heard.get(target.key, "nothing"))
+    if case.sends is not None and not meets(case.sends, sent):
+        wanted = "\n".join(one.words(zone) for one in case.sends) or "nothing"
+        yield Difference("sends", wanted, "\n".join(sent_words(one, zone) for one in sent) or "nothing")
 
 
 def _came_to(decision: Decision, rule_id: str) -> str:
@@ -290,10 +297,6 @@ def _came_to(decision: Decision, rule_id: str) -> str:
         return RuleResult.SUPPRESSED.value
     calls = decision.calls if outcome.result is RuleResult.PLANNED else ()
     return replace(decision, outcomes=(outcome,), calls=calls).verdict.value
-
-
-def _listed(targets: Iterable[Target]) -> str:
-    return ", ".join(sorted(str(target) for target in targets)) or "nobody"
 
 
 def _why(outcome: RuleOutcome) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from reach.notifier.v1 import rule_pb2
 
+from services.notifier.domain import fallback
 from services.notifier.domain.content import Format
+from services.notifier.domain.escalation import Escalation
 from services.notifier.domain.routing import Role
 from services.notifier.domain.rules import Priority, Rule
-from services.notifier.domain.template import MissingPolicy
+from services.notifier.policy_wire import from_merging, to_merging
 from services.notifier.store.rulebook import RuleVersion
 from services.notifier.usecases.rules import Saved
-from services.notifier.wire import FORMAT, PRIORITY
-from shared.errors import Invalid
+from services.notifier.wire import FORMAT, PRIORITY, from_target, role_named, to_target
 from shared.events.identity import check_store
 from shared.events.kinds import Field, FieldKind
-from shared.rpc.fields import EnumMap, to_timestamp
+from shared.rpc.fields import EnumMap, from_duration, to_duration, to_timestamp
+from shared.text.template import MissingPolicy
 
 MISSING: EnumMap[MissingPolicy] = EnumMap(
     rule_pb2.MissingPolicy,
@@ -26,14 +29,6 @@ _KIND: EnumMap[FieldKind] = EnumMap(
     rule_pb2.VariableKind,
     {kind: rule_pb2.VariableKind.Value(f"VARIABLE_KIND_{kind.name}") for kind in FieldKind},
 )
-
-
-def role_named(name: str, field: str) -> Role:
-    """The role of that stable name. Raises Invalid for *field*."""
-    try:
-        return Role(name)
-    except ValueError:
-        raise Invalid.field(field, f"{name} is no role; the roles are {', '.join(Role)}") from None
 
 
 def to_rule(rule: Rule, now: datetime) -> rule_pb2.Rule:
@@ -56,6 +51,12 @@ def to_rule(rule: Rule, now: datetime) -> rule_pb2.Rule:
         missing=MISSING.to_wire(rule.missing),
         variables=[rule_pb2.Variable(name=one.name, kind=_KIND.to_wire(one.kind)) for one in rule.variables],
     )
+    if rule.merging is not None:
+        wire.merging.CopyFrom(to_merging(rule.merging))
+    if rule.fallback is not None:
+        wire.fallback.CopyFrom(to_fallback(rule.fallback))
+    if rule.escalation is not None:
+        wire.escalation.after.CopyFrom(to_duration(rule.escalation.after))
     if not acts and rule.disabled_at is not None:
         wire.disabled_time.CopyFrom(to_timestamp(rule.disabled_at))
     if not acts and rule.disabled_until is not None:
@@ -81,6 +82,32 @@ def from_spec(rule_id: str, spec: rule_pb2.RuleSpec) -> Rule:
             Field(one.name, _KIND.to_domain(one.kind, f"spec.variables[{at}].kind"), required=False)
             for at, one in enumerate(spec.variables)
         ),
+        merging=from_merging(spec.merging, "spec.merging") if spec.HasField("merging") else None,
+        escalation=Escalation(from_duration(spec.escalation.after, "spec.escalation.after"))
+        if spec.HasField("escalation")
+        else None,
+        fallback=_steps(spec.fallback) if spec.HasField("fallback") else None,
+    )
+
+
+def to_fallback(steps: Sequence[fallback.Step]) -> rule_pb2.Fallback:
+    """The steps of a chain."""
+    return rule_pb2.Fallback(
+        steps=[
+            rule_pb2.FallbackStep(role=one.value)
+            if isinstance(one, Role)
+            else rule_pb2.FallbackStep(target=to_target(one))
+            for one in steps
+        ]
+    )
+
+
+def _steps(wire: rule_pb2.Fallback) -> tuple[fallback.Step, ...]:
+    return tuple(
+        role_named(one.role, f"spec.fallback.steps[{at}].role")
+        if one.HasField("role")
+        else from_target(one.target, f"spec.fallback.steps[{at}].target")
+        for at, one in enumerate(wire.steps)
     )
 
 

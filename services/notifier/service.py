@@ -11,31 +11,40 @@ from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 
 from services.notifier.domain.content import Content, Format
+from services.notifier.domain.escalation import Action
 from services.notifier.domain.explain import Step, Story, explain
+from services.notifier.domain.gates import GateNote
 from services.notifier.domain.rules import Priority, Rule
+from services.notifier.policy_service import PolicyMethods
 from services.notifier.report_wire import from_report
-from services.notifier.rule_service import SERVICE, RuleMethods, once
-from services.notifier.rule_wire import from_spec, role_named, to_check, to_rule
+from services.notifier.rule_service import SERVICE, RuleMethods
+from services.notifier.rule_wire import from_spec, to_check, to_rule
+from services.notifier.statistics_service import StatisticsMethods
 from services.notifier.store import reading
 from services.notifier.store.reading import Filter
+from services.notifier.usecases.acknowledging import Acknowledging
 from services.notifier.usecases.deliveries import Deliveries
 from services.notifier.usecases.messages import Messages, Request
+from services.notifier.usecases.policies import Policies
 from services.notifier.usecases.pushes import Pushes, Rehearsed, Taken
 from services.notifier.usecases.rules import RoleHolders, Rules
+from services.notifier.usecases.statistics import Statistics
 from services.notifier.usecases.stories import Stories, Told
 from services.notifier.usecases.watching import Watching
 from services.notifier.wire import (
+    ACTION,
     PRIORITY,
     STATUS,
     from_target,
     from_targets,
+    role_named,
     to_delivery,
+    to_holder,
     to_target,
     trace_id,
 )
 from shared.clock import Clock
 from shared.db.engine import Database
-from shared.db.once import Once
 from shared.errors import Invalid, NotFound
 from shared.rpc.fields import (
     from_duration,
@@ -43,8 +52,9 @@ from shared.rpc.fields import (
     optional_timestamp,
     to_timestamp,
 )
+from shared.rpc.once import once_of
 from shared.rpc.paging import Cursor, PageTokens, page_size
-from shared.rpc.principal import authorise_every_store, authorise_store, visible_stores
+from shared.rpc.principal import authorise_store, authorise_store_or_every, stores_named, visible_stores
 
 SCOPES: Final[Mapping[str, str]] = {
     f"{SERVICE}/{method}": scope
@@ -65,14 +75,19 @@ SCOPES: Final[Mapping[str, str]] = {
         "ToggleRule": "rules.write",
         "ListRoles": "rules.read",
         "SetRoleTargets": "rules.write",
+        "SetPolicy": "rules.write",
+        "GetPolicy": "rules.read",
+        "ListPolicies": "rules.read",
         "SendMessage": "notify.send",
         "SendReport": "notify.send",
         "ListDeliveries": "notify.read",
         "GetDelivery": "notify.read",
         "ReplayDelivery": "notify.send",
         "CancelDelivery": "notify.send",
+        "AcknowledgeDelivery": "notify.send",
         "WatchDeliveries": "notify.read",
         "Explain": "notify.read",
+        "GetStats": "notify.read",
     }.items()
 }
 """The scope each method needs; one that is missing here is denied."""
@@ -93,7 +108,7 @@ _VERDICTS: Final = {
 _DAY = timedelta(days=1)
 
 
-class NotifierServicer(RuleMethods):
+class NotifierServicer(RuleMethods, PolicyMethods, StatisticsMethods):
     """See notifier_service.proto."""
 
     def __init__(
@@ -102,9 +117,12 @@ class NotifierServicer(RuleMethods):
         pushes: Pushes,
         messages: Messages,
         rules: Rules,
+        policies: Policies,
         stories: Stories,
+        statistics: Statistics,
         watching: Watching,
         changes: Deliveries,
+        answers: Acknowledging,
         tokens: PageTokens,
         clock: Clock,
         default_store: str | None,
@@ -113,9 +131,12 @@ class NotifierServicer(RuleMethods):
         self._pushes = pushes
         self._messages = messages
         self._rules = rules
+        self._policies = policies
         self._stories = stories
+        self._statistics = statistics
         self._watching = watching
         self._changes = changes
+        self._answers = answers
         self._tokens = tokens
         self._clock = clock
         self._default_store = default_store
@@ -146,20 +167,26 @@ class NotifierServicer(RuleMethods):
         )
         return pb.PreviewPushResponse(
             verdict=_VERDICTS[preview.decision.verdict],
-            steps=[_step(step) for step in explain(Story(None, "grpc", preview.decision))],
+            steps=[
+                _step(step)
+                for step in explain(Story(None, "grpc", preview.decision, zone=self._stories.zone))
+            ],
             calls=[_call(call) for call in preview.calls],
         )
 
     async def TestRule(self, request: pb.TestRuleRequest, context: Any) -> pb.TestRuleResponse:
         """Say what a rule that is not stored would do."""
+        store = self._store(request.store_id)
         saved, decision = await self._rules.test(
-            from_spec("test", request.spec), from_struct(request.event_data), self._store(request.store_id)
+            from_spec("test", request.spec), from_struct(request.event_data), store
         )
         return pb.TestRuleResponse(
             check=to_check(saved),
             verdict=_VERDICTS[decision.verdict],
-            steps=[_step(step) for step in explain(Story(None, "grpc", decision))],
-            calls=[_call(call) for call in await self._pushes.rehearse(decision.calls)],
+            steps=[_step(step) for step in explain(Story(None, "grpc", decision, zone=self._stories.zone))],
+            calls=[
+                _call(call) for call in await self._pushes.rehearse(store, decision.calls, decision.notes)
+            ],
         )
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
@@ -184,14 +211,14 @@ class NotifierServicer(RuleMethods):
 
     async def ToggleRule(self, request: pb.ToggleRuleRequest, context: Any) -> pb.ToggleRuleResponse:
         """Switch a rule on or off."""
-        _may_change(request.store_id)
+        authorise_store_or_every(request.store_id)
         rule = await self._rules.toggle(
             request.rule_id,
             enabled=request.enabled,
             store_id=request.store_id,
             until=optional_timestamp(request, "disabled_until_time"),
             comment=request.comment,
-            once=_once("ToggleRule", request),
+            once=once_of(SERVICE, "ToggleRule", request, request.store_id),
         )
         return pb.ToggleRuleResponse(rule=self._rule(rule))
 
@@ -206,18 +233,25 @@ class NotifierServicer(RuleMethods):
         self, request: pb.SetRoleTargetsRequest, context: Any
     ) -> pb.SetRoleTargetsResponse:
         """Replace who holds a role."""
-        _may_change(request.store_id)
+        authorise_store_or_every(request.store_id)
         holders = await self._rules.set_targets(
             role_named(request.role, "role"),
             request.store_id,
-            from_targets(request.targets),
-            once=_once("SetRoleTargets", request),
+            from_targets(request.targets, holders=True),
+            from_targets(request.deputies, "deputies", holders=True),
+            once=once_of(SERVICE, "SetRoleTargets", request, request.store_id),
         )
         return pb.SetRoleTargetsResponse(role=_role(holders))
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
-        """Send what somebody wrote."""
-        taken = await self._messages.send(self._request(request), _content(request))
+        """Send what somebody wrote, or show how."""
+        to, content = self._request(request), _content(request)
+        if request.preview_only:
+            shown = await self._messages.rehearse(to, content)
+            return pb.SendMessageResponse(
+                verdict=_VERDICTS[shown.verdict], calls=[_call(call) for call in shown.calls]
+            )
+        taken = await self._messages.send(to, content)
         return pb.SendMessageResponse(
             message_id=taken.event_id, verdict=_VERDICTS[taken.verdict], deliveries=_deliveries(taken)
         )
@@ -231,6 +265,7 @@ class NotifierServicer(RuleMethods):
                 verdict=_VERDICTS[shown.verdict],
                 page_count=shown.page_count,
                 calls=[_call(call) for call in shown.calls],
+                warnings=shown.warnings,
             )
         taken = await self._messages.report(to, report)
         return pb.SendReportResponse(
@@ -245,7 +280,7 @@ class NotifierServicer(RuleMethods):
     ) -> pb.ListDeliveriesResponse:
         """Deliveries, newest first."""
         wanted = Filter(
-            stores=_stores(request.store_id),
+            stores=stores_named(request.store_id),
             event_id=request.event_id,
             event_types=(request.event_type,) if request.event_type else (),
             statuses=tuple(STATUS.to_domain(one, "statuses").value for one in request.statuses),
@@ -277,7 +312,7 @@ class NotifierServicer(RuleMethods):
     ) -> pb.ReplayDeliveryResponse:
         """Send a delivery once more."""
         view = await self._changes.replay(
-            request.delivery_id, visible_stores(), once=once("ReplayDelivery", request)
+            request.delivery_id, visible_stores(), once=once_of(SERVICE, "ReplayDelivery", request)
         )
         return pb.ReplayDeliveryResponse(delivery=to_delivery(view, whole=True))
 
@@ -286,16 +321,33 @@ class NotifierServicer(RuleMethods):
     ) -> pb.CancelDeliveryResponse:
         """Take a delivery back."""
         view = await self._changes.cancel(
-            request.delivery_id, visible_stores(), once=once("CancelDelivery", request)
+            request.delivery_id, visible_stores(), once=once_of(SERVICE, "CancelDelivery", request)
         )
         return pb.CancelDeliveryResponse(delivery=to_delivery(view, whole=True))
+
+    async def AcknowledgeDelivery(
+        self, request: pb.AcknowledgeDeliveryRequest, context: Any
+    ) -> pb.AcknowledgeDeliveryResponse:
+        """Answer an urgent message."""
+        done = await self._answers.call(
+            request.delivery_id,
+            visible_stores(),
+            ACTION.to_domain_or(request.action, Action.ACKNOWLEDGE, "action"),
+            request.comment,
+            once=once_of(SERVICE, "AcknowledgeDelivery", request),
+        )
+        return pb.AcknowledgeDeliveryResponse(
+            delivery=to_delivery(done.view, whole=True), escalation_state=done.state.value
+        )
 
     async def WatchDeliveries(
         self, request: pb.WatchDeliveriesRequest, context: Any
     ) -> AsyncIterator[pb.WatchDeliveriesResponse]:
         """Deliveries as they change."""
         statuses = tuple(STATUS.to_domain(one, "statuses").value for one in request.statuses)
-        wanted = Filter(_stores(request.store_id), event_types=tuple(request.event_types), statuses=statuses)
+        wanted = Filter(
+            stores_named(request.store_id), event_types=tuple(request.event_types), statuses=statuses
+        )
         since = self._clock.now()
         await context.send_initial_metadata(())  # the caller sees from here on that nothing is missed
         async for view in self._watching.changes(wanted, since):
@@ -303,7 +355,7 @@ class NotifierServicer(RuleMethods):
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Why it went out, or not."""
-        stores = _stores(request.store_id)
+        stores = stores_named(request.store_id)
         if request.WhichOneof("subject") == "person":
             told = await self._told_of_person(request.person, stores)
         else:
@@ -351,24 +403,6 @@ class NotifierServicer(RuleMethods):
         return to_rule(rule, self._clock.now())
 
 
-def _may_change(store_id: str) -> None:
-    if store_id:
-        authorise_store(store_id)
-    else:
-        authorise_every_store()
-
-
-def _stores(store_id: str) -> Collection[str] | None:
-    if not store_id:
-        return visible_stores()
-    authorise_store(store_id)
-    return (store_id,)
-
-
-def _once(method: str, request: Any) -> Once:
-    return once(method, request, request.store_id)
-
-
 def _content(request: pb.SendMessageRequest) -> Content:
     kind = request.WhichOneof("content")
     if kind == "textcard":
@@ -383,6 +417,7 @@ def _deliveries(taken: Taken) -> list[delivery_pb2.Delivery]:
 
 def _step(step: Step) -> explain_pb2.ExplainStep:
     wire = explain_pb2.ExplainStep(code=step.code, text_zh=step.zh, text_en=step.en, facts=dict(step.facts))
+    wire.change_zh, wire.change_en = step.change_zh, step.change_en
     if step.at is not None:
         wire.time.CopyFrom(to_timestamp(step.at))
     return wire
@@ -407,9 +442,24 @@ def _call(one: Rehearsed) -> pb.PlannedCall:
         byte_limit=one.fitted.byte_limit,
         payload_json=one.payload,
         held_by=one.held_by,
+        gates=[_gate(note) for note in one.gates],
     )
     if one.earliest_at is not None:
         wire.earliest_time.CopyFrom(to_timestamp(one.earliest_at))
+    return wire
+
+
+def _gate(note: GateNote) -> explain_pb2.GateVerdict:
+    wire = explain_pb2.GateVerdict(
+        gate=note.gate.value,
+        way=explain_pb2.GateWay.Value(f"GATE_WAY_{note.way.name}"),
+        policy=note.policy,
+        change_zh=note.change_zh,
+        change_en=note.change_en,
+        targets=note.targets,
+    )
+    if note.until is not None:
+        wire.until_time.CopyFrom(to_timestamp(note.until))
     return wire
 
 
@@ -418,9 +468,10 @@ def _role(one: RoleHolders) -> target_pb2.Role:
         role=one.role.value,
         display_name=one.display_name,
         store_id=one.store_id,
-        targets=[to_target(target) for target in one.targets],
+        targets=[to_holder(target) for target in one.targets],
         inherited=one.inherited,
         updated_by=one.updated_by,
+        deputies=[to_target(target) for target in one.deputies],
     )
     if one.updated_at is not None:
         wire.update_time.CopyFrom(to_timestamp(one.updated_at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, time
 from enum import Enum
 from typing import TypeVar
@@ -84,11 +84,11 @@ class Table:
             raise self.wrong(key, f"must be tables, each under [[{key}]]")
         return [Table(one, f"{key} {number}") for number, one in enumerate(value, start=1)]
 
-    def choice(self, key: str, kinds: type[E], default: E | None = None) -> E:
+    def choice(self, key: str, kinds: Iterable[E], default: E | None = None) -> E:
         """A member of *kinds*, written as its name in small letters."""
         return self.member(key, self.text(key, None if default is None else default.name.lower()), kinds)
 
-    def member(self, key: str, word: str, kinds: type[E]) -> E:
+    def member(self, key: str, word: str, kinds: Iterable[E]) -> E:
         """The member of *kinds* that *word*, found at *key*, names."""
         names = {one.name.lower(): one for one in kinds}
         if word not in names:

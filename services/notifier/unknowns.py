@@ -12,6 +12,7 @@ from services.notifier.pipeline.recording import WAKEUP
 from services.notifier.pipeline.waiting import Settling
 from services.notifier.store import reading
 from services.notifier.store.tables import delivery
+from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
@@ -31,9 +32,10 @@ _REASONS = {
 class DeliveryDesk:
     """See ``shared.ops.part.UnknownDesk``."""
 
-    def __init__(self, database: Database, settling: Settling, clock: Clock) -> None:
+    def __init__(self, database: Database, settling: Settling, audit: AuditLog, clock: Clock) -> None:
         self._database = database
         self._settling = settling
+        self._audit = audit
         self._clock = clock
 
     async def list_unknown(
@@ -92,6 +94,8 @@ class DeliveryDesk:
             await once.finish(conn, status.value.encode())
             if status is DeliveryStatus.PENDING:
                 self._database.wakeups.notify(conn, WAKEUP)
+            told = {"event_id": found[0].event_id, "resolution": verdict.value, "comment": comment}
+            await self._audit.record(conn, NewEntry(once.name, id, found[0].store_id, detail=told), now)
         _log.info("unknown resolved", delivery_id=id, verdict=verdict.value, by=by, comment=comment)
         self._settling.announce([id])
         return status.value

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reach.notifier.v1 import delivery_pb2, rule_pb2, target_pb2
+from reach.notifier.v1 import delivery_pb2, notifier_service_pb2, rule_pb2, target_pb2
 
 from services.notifier.domain.content import Content, Format, fit
+from services.notifier.domain.escalation import Action
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus, RecipientStatus
 from services.notifier.domain.recipients import follows
-from services.notifier.domain.routing import Channel, Target, TargetKind
+from services.notifier.domain.routing import Channel, Role, Target, TargetKind
 from services.notifier.domain.rules import Priority
 from services.notifier.store.reading import AttemptView, DeliveryView, RecipientView
 from shared.errors import Invalid
@@ -47,22 +48,52 @@ FORMAT: EnumMap[Format] = EnumMap(
 )
 
 
+def role_named(name: str, field: str) -> Role:
+    """The role of that stable name. Raises Invalid for *field*."""
+    try:
+        return Role(name)
+    except ValueError:
+        raise Invalid.field(field, f"{name} is no role; the roles are {', '.join(Role)}") from None
+
+
+ACTION: EnumMap[Action] = EnumMap(
+    notifier_service_pb2.AcknowledgeAction,
+    {
+        action: notifier_service_pb2.AcknowledgeAction.Value(f"ACKNOWLEDGE_ACTION_{action.name}")
+        for action in Action
+    },
+)
+
+
 def to_target(target: Target) -> target_pb2.Target:
     """A typed address."""
     return target_pb2.Target(kind=KIND.to_wire(target.kind), id=target.id, account=target.account)
 
 
-def from_target(wire: target_pb2.Target, field: str) -> Target:
-    """A typed address; the account's default is filled in."""
+def to_holder(target: Target) -> target_pb2.Target:
+    """A typed address with its attributes, for whoever looks at who holds a role."""
+    wire = to_target(target)
+    wire.attributes.update(dict(target.attributes))
+    return wire
+
+
+def from_target(wire: target_pb2.Target, field: str, *, holder: bool = False) -> Target:
+    """A typed address; the account's default is filled in. Only a role's *holder* has attributes."""
     kind = KIND.to_domain(wire.kind, f"{field}.kind")
-    return Target.checked(kind, wire.id, wire.account, field=field)
+    if wire.attributes and not holder:
+        raise Invalid.field(
+            f"{field}.attributes", "belong to the holder of a role; give them to SetRoleTargets"
+        )
+    return Target.checked(kind, wire.id, wire.account, wire.attributes, field=field)
 
 
-def from_targets(wire: Iterable[target_pb2.Target], field: str = "targets") -> tuple[Target, ...]:
+def from_targets(
+    wire: Iterable[target_pb2.Target], field: str = "targets", *, holders: bool = False
+) -> tuple[Target, ...]:
     """Typed addresses, none twice; ``Invalid`` names the one that is."""
     targets: list[Target] = []
     for at, one in enumerate(wire):
-        target = from_target(one, f"{field}[{at}]")
+        target = from_target(one, f"{field}[{at}]", holder=holders)
         if target in targets:
             raise Invalid.field(f"{field}[{at}]", f"{one.id} is named twice; name it once")
         targets.append(target)
@@ -92,7 +123,13 @@ def to_delivery(view: DeliveryView, *, whole: bool) -> delivery_pb2.Delivery:
         create_time=to_timestamp(view.created_at),
         update_time=to_timestamp(view.updated_at),
         trace_id=trace_id(view.traceparent),
+        fallback_of=view.fallback_of or "",
+        acknowledged_by=view.acknowledged_by or "",
     )
+    if view.clicked_at is not None:
+        wire.click_time.CopyFrom(to_timestamp(view.clicked_at))
+    if view.acknowledged_at is not None:
+        wire.acknowledge_time.CopyFrom(to_timestamp(view.acknowledged_at))
     if whole:
         wire.text = sent_text(view)
         wire.attempts.extend(_attempt(one) for one in view.attempts)
@@ -132,6 +169,7 @@ def _attempt(view: AttemptView) -> delivery_pb2.Attempt:
         vendor_msgid=view.vendor_msgid,
         start_time=to_timestamp(view.started_at),
         owner=view.owner,
+        member=view.member,
     )
     if view.finished_at is not None:
         wire.finish_time.CopyFrom(to_timestamp(view.finished_at))

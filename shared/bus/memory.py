@@ -67,6 +67,7 @@ class MemoryBus:
         self._timeout = timeout
         self._queues: dict[str, _Queue] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
         self._stop = asyncio.Event()
         self._last_error: str | None = None
         self._since = clock.now()
@@ -75,7 +76,7 @@ class MemoryBus:
         self, queue: str, types: Sequence[str], handler: Handler, *, batch: int = 100, abreast: int = 1
     ) -> None:
         """See ``Bus``."""
-        if self._tasks or queue in self._queues:
+        if self._started or queue in self._queues:
             raise RuntimeError(f"subscribe once for {queue!r}, and before start")
         self._queues[queue] = _Queue(queue, set(types), handler, batch)
 
@@ -85,7 +86,7 @@ class MemoryBus:
 
     async def start(self) -> None:
         """See ``Bus``."""
-        self._since = self._clock.now()
+        self._since, self._started = self._clock.now(), True
         self._tasks = [
             asyncio.create_task(self._work(queue), name=f"bus {queue.name}")
             for queue in self._queues.values()
@@ -180,6 +181,6 @@ class MemoryBus:
 
     def status(self) -> BusStatus:
         """See ``Bus``."""
-        running = bool(self._tasks) and not self._stop.is_set()
+        running = self._started and not self._stop.is_set()
         consuming = running and not any(queue.paused for queue in self._queues.values())
         return BusStatus(running, consuming, last_error=self._last_error, since=self._since)

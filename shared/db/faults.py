@@ -15,6 +15,7 @@ REPEATS = {
     "40001": 5,  # serialization failure: someone else won
     "40P01": 5,  # deadlock: the server chose us
     "lane": 5,  # not the server's: two claimers met in one lane, see DueQueue.claim
+    "recipient": 5,  # not the server's: two ways led to one person at the same moment
     "53300": 2,  # too many connections
     "55P03": 2,  # lock not to be had in time
     "57014": 1,  # statement time-out

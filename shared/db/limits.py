@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -28,6 +29,8 @@ class Request:
     key: str
     limits: Sequence[Limit]
     n: int = 1
+    beside: tuple[tuple[str, Sequence[Limit]], ...] = ()
+    """Further (key, limits) that must have room as well; else nothing is taken of any."""
 
 
 @value_class
@@ -83,10 +86,14 @@ async def reserve_many(
     """
     if not requests:
         return []
-    states = await _locked(connection, {request.key for request in requests}, now)
+    keys = {request.key for request in requests} | {key for request in requests for key, _ in request.beside}
+    states = await _locked(connection, keys, now)
     verdicts: list[Granted | Wait] = []
     changed: dict[str, windows.State] = {}
     for request in requests:
+        if request.beside:
+            verdicts.append(_reserve_all(request, states, changed, now))
+            continue
         verdict = windows.reserve(states[request.key], request.limits, now, request.n)
         before = states[request.key]
         after = {**before, **verdict.state}  # keeps other limits under the same key
@@ -96,6 +103,28 @@ async def reserve_many(
         verdicts.append(verdict)
     await _write(connection, changed, now)
     return verdicts
+
+
+def _reserve_all(
+    request: Request, states: dict[str, windows.State], changed: dict[str, windows.State], now: datetime
+) -> Granted | Wait:
+    """The verdict on a request for several windows: granted by all, or the first that is not, until all may be."""
+    found = [
+        (key, windows.reserve(states[key], limits, now, request.n))
+        for key, limits in ((request.key, request.limits), *request.beside)
+    ]
+    waits = [(key, one) for key, one in found if isinstance(one, Wait)]
+    for key, verdict in found:
+        before = states[key]
+        after = {**before, **verdict.state}
+        # What one of them would have granted is not taken where another refuses.
+        if not waits or (isinstance(verdict, Wait) and after != before):
+            changed[key] = states[key] = after
+    if not waits:
+        return Granted({})
+    key, first = waits[0]
+    refused = tuple((key, one.until) for key, one in waits)
+    return replace(first, until=max(until for _, until in refused), key=key, refused=refused)
 
 
 async def peek_many(

@@ -22,6 +22,11 @@ class Once:
     conflict: str = "IDEMPOTENCY_KEY_REUSED"
     """The reason when the key belongs to another request."""
 
+    @property
+    def name(self) -> str:
+        """The method without its service: ``SendMessage``."""
+        return self.method.rpartition("/")[2]
+
     async def begin(self, conn: AsyncConnection, now: datetime) -> bytes | None:
         """None: the call is new, do it and ``finish`` in this transaction. Bytes: the answer it had."""
         if not self.key:

@@ -162,6 +162,10 @@ class DueQueue:
         held = {"lease_owner": owner, "lease_epoch": 1, "lease_until": now + lease}
         return {**self._fresh(self.running, priority, created_at, created_at, None), **held}
 
+    def ended(self, status: str, priority: int, created_at: datetime) -> dict[str, object]:
+        """Column values of a new row that is over before it began: *status* is a terminal state of the table."""
+        return self._fresh(status, priority, created_at, created_at, None)
+
     @staticmethod
     def _fresh(
         status: str, priority: int, created_at: datetime, due_at: datetime, lane: str | None

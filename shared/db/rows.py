@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from typing import cast as cast_type
 
 from sqlalchemy import Table, bindparam, cast, column, func, literal_column, select, true, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.expression import ColumnElement, FromClause
 from sqlalchemy.types import Text, TypeEngine
 
@@ -63,6 +65,11 @@ def _blame(listed: Sequence[Mapping[str, object]]) -> None:
     for row in listed:
         for key, value in row.items():
             json_text(value, key)
+
+
+def dialect_of(conn: AsyncConnection) -> DialectName:
+    """Which of the two databases *conn* talks to."""
+    return cast_type(DialectName, conn.dialect.name)
 
 
 def insert_into(dialect: DialectName, table: Table) -> Insert:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -13,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
     text,
 )
 
@@ -131,6 +133,14 @@ rate_window = Table(
     Index("ix_rate_window_updated_at", "updated_at"),
 )
 
+callback_seen = Table(
+    "callback_seen",
+    shared_metadata,
+    Column("key", Id, primary_key=True),  # of a callback that was taken, so that a repeat has no effect
+    Column("seen_at", Instant, nullable=False),
+    Index("ix_callback_seen_seen_at", "seen_at"),
+)
+
 credential = Table(
     "credential",
     shared_metadata,
@@ -139,6 +149,7 @@ credential = Table(
     Column("corp_id", Id, nullable=False),
     Column("agent_id", Integer, nullable=False),
     Column("secret_enc", Text, nullable=False),
+    Column("pool", Id, nullable=False),  # of a robot: the group it serves with others
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("updated_by", String, nullable=False),
@@ -165,3 +176,51 @@ meta = Table(
     Column("key", Id, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+audit_entry = Table(
+    "audit_entry",
+    shared_metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("subject", Id, nullable=False),
+    Column("subject_kind", String, nullable=False),
+    Column("token_id", String, nullable=False),
+    Column("door", String, nullable=False),
+    Column("method", Id, nullable=False),
+    Column("store_id", Id, nullable=False),
+    Column("object_id", Id, nullable=False),
+    Column("content_hash", String, nullable=False),
+    Column("content_bytes", Integer, nullable=False),
+    Column("detail", Json, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    shared_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+APPEND_ONLY = {
+    "sqlite": (
+        "CREATE TRIGGER audit_entry_no_update BEFORE UPDATE ON audit_entry "
+        "BEGIN SELECT RAISE(ABORT, 'audit_entry is append-only'); END",
+        "CREATE TRIGGER audit_entry_no_delete BEFORE DELETE ON audit_entry "
+        "BEGIN SELECT RAISE(ABORT, 'audit_entry is append-only'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION audit_entry_keep() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''audit_entry is append-only''; END'",
+        "CREATE TRIGGER audit_entry_keep BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_entry_keep()",
+    ),
+}
+"""What has the database refuse to change or delete an entry of the audit log; by dialect."""
+
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        _ddl = DDL(_statement)  # type: ignore[no-untyped-call]  # SQLAlchemy left it without types
+        event.listen(audit_entry, "after_create", _ddl.execute_if(dialect=_dialect))

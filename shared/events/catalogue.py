@@ -14,6 +14,8 @@ from reach.events.v1 import (
     ai_pb2,
     inventory_pb2,
     kf_pb2,
+    kf_push_events_pb2,
+    kf_session_events_pb2,
     member_pb2,
     notifier_events_pb2,
     operations_pb2,
@@ -34,7 +36,9 @@ _FILES = (
     operations_pb2,
     ai_pb2,
     kf_pb2,
+    kf_push_events_pb2,
     notifier_events_pb2,
+    kf_session_events_pb2,
 )
 
 

@@ -7,32 +7,26 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from shared.audit import AuditLog
 from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.engine import Database
 from shared.db.once import Once
 from shared.limits import Limit
+from shared.ops.finding import CheckStatus, Finding
 from shared.values import value_class
 
-
-class CheckStatus(StrEnum):
-    """How a check went; the words of the contract."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@value_class
-class Finding:
-    """What a check found, and what to do about it."""
-
-    name: str
-    status: CheckStatus
-    found: str
-    fix: str = ""
-
+__all__ = [
+    "Check",
+    "CheckStatus",
+    "Finding",
+    "LimitsOf",
+    "Part",
+    "Replay",
+    "UnknownDesk",
+    "UnknownSend",
+    "Verdict",
+]
 
 Check = Callable[[], Awaitable[Sequence[Finding]]]
 """Runs one group of checks; never raises for what it is there to find."""
@@ -86,6 +80,42 @@ class UnknownDesk(Protocol):
         ...
 
 
+@value_class
+class BreakerView:
+    """How something stands that may fail as a whole; the words of the contract."""
+
+    key: str
+    state: str
+    """closed, open or half_open."""
+    failures: int = 0
+    since: datetime | None = None
+    opened_at: datetime | None = None
+    retry_at: datetime | None = None
+    probe: str = ""
+    reason: str = ""
+    errcode: int | None = None
+    detail: str = ""
+    openings: int = 0
+    failed_probes: int = 0
+    waiting: int = 0
+    alert: str = ""
+    """due, sent, undeliverable; empty where nobody has to be told."""
+    alerted_at: datetime | None = None
+    reset_by: str = ""
+
+
+class BreakerDesk(Protocol):
+    """Where a service keeps its breakers."""
+
+    async def list_breakers(self) -> Sequence[BreakerView]:
+        """All of them, by key."""
+        ...
+
+    async def reset(self, key: str, *, by: str, once: Once) -> BreakerView | None:
+        """Close one by hand; None when there is none of that key. A repeat by the key of *once* changes nothing."""
+        ...
+
+
 Replay = Callable[[Incoming], Awaitable[None]]
 """Takes a dead letter's message as if it had just come; raises what it is refused with."""
 
@@ -104,3 +134,6 @@ class Part:
     unknown: UnknownDesk
     limits_of: LimitsOf
     credentials: Credentials
+    audit: AuditLog
+    breakers: BreakerDesk | None = None
+    """None where nothing has one."""

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from reach.ops.v1 import ops_service_pb2 as pb
-from reach.ops.v1 import ops_service_pb2_grpc
 
 from shared import limits as windows
+from shared.audit import NewEntry
 from shared.clock import Clock
 from shared.credentials import Card, Kind
 from shared.db import dead
 from shared.db import limits as rates
 from shared.db.dead import DeadLetter
-from shared.db.once import Once
 from shared.errors import Conflict, Invalid, NotFound, ReachError
+from shared.ops.audit import AuditMethods
+from shared.ops.breakers import SERVICE, BreakerMethods
 from shared.ops.letters import as_message
 from shared.ops.part import CheckStatus, Finding, Part, UnknownSend, Verdict
-from shared.rpc.fields import EnumMap, fingerprint, to_duration, to_timestamp
+from shared.rpc.fields import EnumMap, to_duration, to_timestamp
+from shared.rpc.once import once_of
 from shared.rpc.paging import PageTokens, page_size
-from shared.rpc.principal import authorise_every_store, authorise_store, current, visible_stores
+from shared.rpc.principal import authorise_every_store, current, stores_named, visible_stores
 from shared.telemetry.redaction import redact
 
-SERVICE: Final = "reach.ops.v1.OpsService"
 SCOPES: Final[Mapping[str, str]] = {
     f"{SERVICE}/{method}": scope
     for method, scope in {
@@ -36,9 +37,13 @@ SCOPES: Final[Mapping[str, str]] = {
         "ListUnknown": "ops.read",
         "ResolveUnknown": "ops.resolve",
         "ListLimits": "ops.read",
+        "ListBreakers": "ops.read",
+        "ResetBreaker": "ops.resolve",
         "ListCredentials": "config.admin",
         "SetCredential": "config.admin",
         "DeleteCredential": "config.admin",
+        "ListAuditLog": "audit.read",
+        "VerifyAudit": "audit.read",
     }.items()
 }
 """The scope each method needs."""
@@ -66,7 +71,7 @@ _STATES: Final[Mapping[int, dead.State]] = {
 }
 
 
-class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
+class OpsServicer(AuditMethods, BreakerMethods):
     """See ops_service.proto."""
 
     def __init__(self, parts: Sequence[Part], tokens: PageTokens, clock: Clock) -> None:
@@ -140,7 +145,7 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
         chosen = [await self._find(one) for one in request.dead_letter_ids]
         async with self._parts[0].database.write() as conn:
             # A replay changes nothing the second time, so all the key has to do is to tell requests apart.
-            await self._once("ReplayDeadLetter", request).is_first(conn, self._clock.now())
+            await once_of(SERVICE, "ReplayDeadLetter", request).is_first(conn, self._clock.now())
         after = []
         for part, kept in chosen:
             problem = await self._replay(part, kept) if kept.state == "parked" else ""
@@ -156,14 +161,18 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
             await part.replay(as_message(kept))
         except (Invalid, Conflict) as refusal:
             return refusal.message
+        now = self._clock.now()
         async with part.database.write() as conn:
-            await dead.close(conn, [kept.id], "replayed", by=current().subject, now=self._clock.now())
+            await dead.close(conn, [kept.id], "replayed", by=current().subject, now=now)
+            told = {"event_id": kept.event_id or "", "event_type": kept.event_type or ""}
+            note = NewEntry("ReplayDeadLetter", kept.id, kept.store_id or "", detail=told)
+            await part.audit.record(conn, note, now)
         return ""
 
     async def ListUnknown(self, request: pb.ListUnknownRequest, context: Any) -> pb.ListUnknownResponse:
         """Oldest first, over all parts."""
         size, cursor = page_size(request.page_size), self._tokens.read(request)
-        stores = _stores(request.store_id)
+        stores = stores_named(request.store_id)
         found: list[tuple[str, UnknownSend]] = []
         for part in self._parts:
             sends = await part.unknown.list_unknown(stores, str(cursor[0]) if cursor else "", size + 1)
@@ -186,7 +195,7 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
                 stores=visible_stores(),
                 by=current().subject,
                 comment=request.comment,
-                once=self._once("ResolveUnknown", request),
+                once=once_of(SERVICE, "ResolveUnknown", request),
             )
             if status is not None:
                 return pb.ResolveUnknownResponse(status=status)
@@ -242,14 +251,31 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
             raise Invalid.field(
                 "corp_id", "an app needs corp_id and agent_id; find them in the admin console"
             )
-        by, card = current().subject, None
+        if kind is Kind.KF and not request.corp_id:
+            raise Invalid.field("corp_id", "WeChat KF needs corp_id; find it in the admin console")
+        if request.pool and (kind is not Kind.ROBOT or request.pool == request.name):
+            raise Invalid.field(
+                "pool", "names the group of several robots; leave it out for an app or for one robot"
+            )
+        by, card, now = current().subject, None, self._clock.now()
+        note = NewEntry(
+            "SetCredential", f"{kind.value}:{request.name}"
+        )  # nothing of the secret, not even a hash
         for part in self._parts:
-            once = self._once("SetCredential", request)
+            once = once_of(SERVICE, "SetCredential", request)
             async with part.database.write() as conn:
-                if await once.is_first(conn, self._clock.now()):
+                if await once.is_first(conn, now):
                     card = await part.credentials.put(
-                        conn, kind, request.name, request.corp_id, request.agent_id, request.secret, by
+                        conn,
+                        kind,
+                        request.name,
+                        request.corp_id,
+                        request.agent_id,
+                        request.secret,
+                        by,
+                        request.pool,
                     )
+                    await part.audit.record(conn, note, now)
         if card is None:  # a repeat: nothing was done
             cards = await self._parts[0].credentials.cards()
             card = next((one for one in cards if (one.kind, one.name) == (kind, request.name)), None)
@@ -263,10 +289,12 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
         """Remove one, in every part."""
         authorise_every_store()  # it sends for every store
         kind = _KINDS.to_domain(request.kind, "kind")
+        note, now = NewEntry("DeleteCredential", f"{kind.value}:{request.name}"), self._clock.now()
         for part in self._parts:
             async with part.database.write() as conn:
-                if await self._once("DeleteCredential", request).is_first(conn, self._clock.now()):
+                if await once_of(SERVICE, "DeleteCredential", request).is_first(conn, now):
                     await part.credentials.remove(conn, kind, request.name)
+                    await part.audit.record(conn, note, now)
         return pb.DeleteCredentialResponse()
 
     async def _find(self, letter_id: str) -> tuple[Part, DeadLetter]:
@@ -276,11 +304,6 @@ class OpsServicer(ops_service_pb2_grpc.OpsServiceServicer):
             if kept is not None and _visible(kept):
                 return part, kept
         raise NotFound("NOT_FOUND", f"there is no dead letter {letter_id}", resource="dead_letter")
-
-    @staticmethod
-    def _once(method: str, request: Any) -> Once:
-        digest = fingerprint(request, without=("idempotency_key",))
-        return Once("", f"{SERVICE}/{method}", request.idempotency_key, digest)
 
 
 def _broken(check: Any, found: str) -> Finding:
@@ -292,13 +315,6 @@ def _visible(kept: DeadLetter) -> bool:
     """What names no store is for those who may see every store."""
     stores = visible_stores()
     return stores is None or (kept.store_id is not None and kept.store_id in stores)
-
-
-def _stores(store_id: str) -> Collection[str] | None:
-    if not store_id:
-        return visible_stores()
-    authorise_store(store_id)
-    return (store_id,)
 
 
 def _letter(service: str, kept: DeadLetter, *, whole: bool) -> pb.DeadLetter:
@@ -352,4 +368,5 @@ def _card(card: Card) -> pb.Credential:
         agent_id=card.agent_id,
         update_time=to_timestamp(card.updated_at),
         updated_by=card.updated_by,
+        pool=card.pool,
     )

@@ -52,6 +52,7 @@ class HealthBoard:
         self._entries: list[_Entry] = []
         self._statuses: dict[str, int] = {}
         self._failures: dict[str, str] = {}
+        self._reported: set[str] = set()
         self._round = asyncio.Lock()
         self._poller: asyncio.Task[None] | None = None
         self._is_shut = False
@@ -79,15 +80,21 @@ class HealthBoard:
         for name in ("", *self._services, *(f"reach.{entry.name}" for entry in self._entries)):
             await self._show(name, NOT_SERVING)
         await self._show(LIVE, SERVING)
-        await self.refresh()
+        # What is not there yet while a process starts is no news; the next round says what is missing still.
+        await self._look()
         self._poller = asyncio.create_task(self._poll(), name="health")
 
     async def refresh(self) -> None:
         """Run every check now and show the result; for whoever knows that something changed."""
+        await self._look()
+        self._report()
+
+    async def _look(self) -> None:
         async with self._round:
             found = await asyncio.gather(*(self._run(entry) for entry in self._entries))
-            failures = {entry.name: text for entry, text in zip(self._entries, found, strict=True) if text}
-            self._report(failures)
+            self._failures = {
+                entry.name: text for entry, text in zip(self._entries, found, strict=True) if text
+            }
             await self._show_all({entry for entry, text in zip(self._entries, found, strict=True) if text})
 
     async def shut(self) -> None:
@@ -115,12 +122,12 @@ class HealthBoard:
             return f"{type(error).__name__}: {error}"[:200]
         return ""
 
-    def _report(self, failures: dict[str, str]) -> None:
-        for name in failures.keys() - self._failures.keys():
-            _log.warning("check failed", check=name, detail=failures[name])
-        for name in self._failures.keys() - failures.keys():
+    def _report(self) -> None:
+        for name in self._failures.keys() - self._reported:
+            _log.warning("check failed", check=name, detail=self._failures[name])
+        for name in self._reported - self._failures.keys():
             _log.info("check passes again", check=name)
-        self._failures = failures
+        self._reported = set(self._failures)
 
     async def _show_all(self, failed: set[_Entry]) -> None:
         broken = {name for entry in failed for name in (*entry.carries, f"reach.{entry.name}")}

@@ -32,6 +32,7 @@ SCOPES: Final = frozenset(
         "campaign.operate",
         "kf.read",
         "kf.send",
+        "kf.write",
         "ops.read",
         "ops.replay",
         "ops.resolve",
@@ -107,7 +108,23 @@ def authorise_every_store() -> None:
         raise Denied("STORE_FORBIDDEN", "what holds for all stores needs a token for all stores")
 
 
+def authorise_store_or_every(store_id: str) -> None:
+    """Refuse (``Denied``) unless the caller may decide for the store, or for every store when none is named."""
+    if store_id:
+        authorise_store(store_id)
+    else:
+        authorise_every_store()
+
+
 def visible_stores() -> frozenset[str] | None:
     """The stores a list may show to the caller; None means every store."""
     stores = current().stores
     return None if stores == EVERY_STORE else frozenset(stores)
+
+
+def stores_named(store_id: str) -> frozenset[str] | None:
+    """The stores a list is asked for: the one named, which must be the caller's, else all it may show."""
+    if not store_id:
+        return visible_stores()
+    authorise_store(store_id)
+    return frozenset({store_id})

@@ -90,7 +90,19 @@ BUDGET_TOKENS: Final = Level(
     "reach_budget_tokens", "AI tokens of the day: reserved, used", ("service", "kind")
 )
 BREAKER_OPEN: Final = Level("reach_breaker_open", "1 while the circuit is open", ("service", "breaker"))
+BREAKER_ALERTS: Final = Count(
+    "reach_breaker_alerts", "Openings told by another way: sent, undeliverable", ("service", "outcome")
+)
 CALLBACKS: Final = Count("reach_callbacks", "Vendor callbacks by verdict", ("service", "door", "verdict"))
+KF_PULLS: Final = Count(
+    "reach_kf_pulls", "Calls of kf/sync_msg by outcome: accepted, a class of refusal, unknown", ("outcome",)
+)
+KF_ITEMS: Final = Count(
+    "reach_kf_items", "What pulls brought: customer, servicer, event, known, unreadable", ("kind",)
+)
+KF_BEHIND: Final = Level(
+    "reach_kf_behind_seconds", "Since the KF account that is furthest behind was read to its end"
+)
 RPCS: Final = Count("reach_rpcs", "Calls by method and outcome: OK or the reason", ("method", "outcome"))
 RPC_SECONDS: Final = Spread("reach_rpc_seconds", "How long calls take", ("method",))
 LOOP_FAILURES: Final = Count("reach_loop_failures", "Failures of background loops", ("loop",))

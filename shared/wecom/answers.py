@@ -20,6 +20,7 @@ _log = structlog.get_logger("reach.wecom")
 _DEPTH = 32
 _NUMBER = re.compile(r"-?[0-9]{1,9}\Z", re.ASCII)
 _ERRMSG_CHARS = 300
+_CODE_CHARS = 1024
 _MASKED = re.compile(
     r"(?i)((?:access_token|corpsecret|secret|token|key)[\"']?\s*[=:]\s*[\"']?)[^\s&,;\"'\]}]+"
 )
@@ -152,8 +153,16 @@ def _by_errcode(code: int, answer: dict[str, object], errmsg: str, generation: i
         unlicensed_users=missed[3],
         retry_class=entry.retry_class,
         retry_after=entry.retry_after,
+        response_code=_code(answer),
         token_generation=generation,
     )
+
+
+def _code(answer: dict[str, object]) -> str | None:
+    """The code of a card; one that nobody could use is as good as none, and says nothing about the send."""
+    code = answer.get("response_code")
+    usable = isinstance(code, str) and 0 < len(code) <= _CODE_CHARS and not _UNSAFE.search(code)
+    return str(code) if usable else None
 
 
 def _text(answer: dict[str, object], name: str) -> str | None:

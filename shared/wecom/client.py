@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote_plus, urlencode
 
+import orjson
 from opentelemetry.trace import Span
 
 from shared.clock import Clock
@@ -35,6 +38,8 @@ class Answer:
 
     outcome: Outcome
     data: Mapping[str, object] = field(default_factory=dict, repr=False)
+    date: datetime | None = None
+    """The platform's own time, in whole seconds, where its answer to a read told it."""
 
 
 @value_class
@@ -89,6 +94,20 @@ class WeComClient:
         )
         return (await self._for_app(app, request, deadline)).outcome
 
+    async def update_card(
+        self, app: App, payload: bytes, *, traceparent: str | None = None, deadline: float = DEADLINE
+    ) -> Outcome:
+        """``message/update_template_card``; the code in *payload* is taken once, so that a repeat does no harm."""
+        request = _Request(
+            "POST",
+            "/cgi-bin/message/update_template_card",
+            payload,
+            _JSON,
+            traceparent=traceparent,
+            wants_data=False,
+        )
+        return (await self._for_app(app, request, deadline)).outcome
+
     async def send_robot(
         self,
         robot: Robot,
@@ -132,6 +151,12 @@ class WeComClient:
         """A read such as ``/cgi-bin/getcallbackip`` or ``/cgi-bin/agent/get``."""
         return await self._for_app(app, _Request("GET", path, params=params or {}), deadline)
 
+    async def post(
+        self, app: App, path: str, asked: Mapping[str, object], *, deadline: float = DEADLINE
+    ) -> Answer:
+        """A read that the platform wants posted, such as ``/cgi-bin/user/getuserid``."""
+        return await self._for_app(app, _Request("POST", path, orjson.dumps(asked), _JSON), deadline)
+
     async def _for_app(self, app: App, request: _Request, deadline: float) -> Answer:
         """With a token, whose time counts; a refused one is forgotten."""
         clock = asyncio.get_running_loop().time
@@ -168,7 +193,9 @@ class WeComClient:
         except HttpFailure as failure:
             return Answer(outcome_of_failure(failure, generation))
         outcome = outcome_of_reply(reply, secrets, now=self._clock.now, generation=generation)
-        return Answer(outcome, _data(reply) if request.wants_data else _NO_DATA)
+        if not request.wants_data:
+            return Answer(outcome, _NO_DATA)
+        return Answer(outcome, _data(reply), _date(reply))
 
 
 def _data(reply: Reply) -> Mapping[str, object]:
@@ -178,6 +205,14 @@ def _data(reply: Reply) -> Mapping[str, object]:
         return parsed(reply.body)
     except Garbage:
         return {}
+
+
+def _date(reply: Reply) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(reply.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _without_token(failure: TokenUnavailable) -> Outcome:

@@ -30,3 +30,5 @@ class Robot:
 
     name: str
     key: str = field(repr=False)
+    pool: str = ""
+    """The group that it serves together with others; empty for one of its own."""

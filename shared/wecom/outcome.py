@@ -52,5 +52,8 @@ class Outcome:
     retry_after: timedelta | None = None
     """Wait at least this long before the next attempt with the same credential."""
 
+    response_code: str | None = None
+    """Of a card with buttons: updates it, once, within 72 hours."""
+
     token_generation: int | None = None
     """Of the access token used; None where none was."""

@@ -105,6 +105,30 @@ def test_an_id_that_nobody_knows_is_1(up: Reach) -> None:
     assert "not_found" in done.out
 
 
+def test_what_was_sent_is_counted_by_the_hour_and_apart(up: Reach) -> None:
+    for text in ("一", "二"):
+        assert up("send", text, "--user", "countedperson", "--store", "counted").code == 0
+    shown = up("stats", "--store", "counted", "--every", "day", "--by", "type,priority")
+    assert shown.code == 0, shown.err
+    period, heads, row = shown.out.splitlines()
+    assert "Asia/Shanghai" in period
+    assert heads.split()[:5] == ["day", "type", "priority", "planned", "accepted"]
+    assert row.split()[1:5] == ["message", "normal", "2", "2"]
+    assert "100.0%" in row
+    (whole,) = json.loads(up("stats", "--store", "counted", "--json").out)["rows"]
+    assert (whole["delivery_count"], whole["accepted_count"], whole["success_ratio"]) == (2, 2, 1.0)
+    assert whole["latency"]["count"] == 2
+    assert "nothing was planned" in up("stats", "--store", "never", "--by", "role").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--by", "colour"), ("--from", "yesterday"), ("--zone", "Mars/Olympus"), ("--every", "year")],
+)
+def test_figures_that_cannot_be_had_are_refused(up: Reach, arguments: tuple[str, ...]) -> None:
+    assert up("stats", *arguments).code == 2
+
+
 def test_a_rule_switched_off_sends_nothing_and_says_who_did_it(up: Reach) -> None:
     off = ("rules", "toggle", "order.created", "off", "--store", "quiet", "--for", "2h", "--comment", "盘点")
     done = up(*off)
@@ -206,10 +230,60 @@ def test_a_robot_key_that_is_none_is_refused_and_not_repeated(reach: Reach) -> N
 
 @pytest.mark.parametrize(
     "arguments",
-    [("roles", "list"), ("rules", "list"), ("dead", "list"), ("credentials", "list"), ("explain", "x")],
+    [
+        ("roles", "list"),
+        ("rules", "list"),
+        ("dead", "list"),
+        ("credentials", "list"),
+        ("explain", "x"),
+        ("stats",),
+    ],
 )
 def test_a_service_that_is_away_is_one_line_with_the_fix(reach: Reach, arguments: tuple[str, ...]) -> None:
     done = reach(*arguments, **AWAY)
     assert (done.code, done.out) == (1, "")
     assert len(done.lines) == 1
     assert "start it (reach up" in done.err
+
+
+def test_a_message_is_previewed_sent_and_found_in_the_audit_log(up: Reach) -> None:
+    shown = up("send", "只看看", "--store", "r1", "--user", "lili", "--preview")
+    assert shown.code == 0, shown.err
+    assert "app:default lili: " in shown.out
+    assert "只看看\n#" in shown.out
+    sent = up("send", "真的发", "--store", "r1", "--user", "lili", "--key", "audit-1")
+    assert sent.code == 0, sent.err
+    listed = up("audit", "list", "--method", "SendMessage", "--about", sent.out.strip())
+    (line,) = [one for one in listed.out.splitlines() if "local (local)" in one]
+    assert "SendMessage" in line
+    assert "真的发" not in listed.out
+    assert up("audit", "list", "--subject", "nobody").out.strip() == "nothing was done by hand"
+    verified = up("audit", "verify")
+    assert verified.code == 0, verified.err
+    (kept,) = [line for line in verified.out.splitlines() if line.startswith("notifier: ")]
+    head = kept.rpartition("head ")[2]
+    assert up("audit", "verify", "--noted", head).code == 0
+    wrong = up("audit", "verify", "--noted", f"{head.partition(':')[0]}:{'0' * 64}")
+    assert (wrong.code, "noted_differs" in wrong.out) == (1, True)
+    assert up("audit", "verify", "--noted", "last week").code == 2
+
+
+def test_a_role_is_set_with_what_is_known_of_its_holders(up: Reach) -> None:
+    done = up(
+        "roles", "set", "cashier", "--store", "r2", "--user", r"lili[name=李丽,title=a\, b]", "--user", "bo"
+    )
+    assert done.code == 0, done.err
+    assert r"lili[name=李丽,title=a\, b]、bo" in done.out
+    (line,) = [one for one in up("roles", "list", "--store", "r2").out.splitlines() if "cashier" in one]
+    assert "name=李丽" in line
+    wrong = up("roles", "set", "cashier", "--store", "r2", "--user", "lili[name]")
+    assert (wrong.code, "zhangsan[name=张三,title=主管]" in wrong.err) == (2, True)
+
+
+def test_a_robot_joins_a_group_and_breakers_are_listed_and_reset(up: Reach) -> None:
+    hook = "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=pool-0123456789abcdef"
+    assert up("credentials", "add", "robot", "hall-2", "--pool", "hall", "--key", "-", stdin=hook).code == 0
+    assert "hall " in up("credentials", "list").out
+    assert "no breaker is open" in up("breakers", "list").out
+    never = up("breakers", "reset", "robot:never")
+    assert (never.code, "never failed" in never.err) == (1, True)

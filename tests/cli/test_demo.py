@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.demo.cast import EVENING, STAFF
+from cli.demo.cast import EVENING, PROFILES, STAFF
+from cli.demo.customer import BY_HAND, HELLO, LEAVE, VIEW, compare
 from cli.demo.verdict import Arrival, Duty, attribute, complaints
 from tests.cli.support import environment
 from tests.support.process import until
@@ -32,6 +33,20 @@ async def forget(self, moment):
         await fire(self, moment)
 
 evening.Evening._fire = forget
+raise SystemExit(evening.run_demo())
+"""
+
+DEAF = """
+from cli.demo import customer, evening, scenes
+
+evening.PATIENCE = scenes.PATIENCE = 2.0
+evening.SCENES = (customer.Customer,)
+writes = customer.Customer._writes
+
+async def mumble(self, text):
+    await writes(self, "查看1" if text == customer.VIEW else text)
+
+customer.Customer._writes = mumble
 raise SystemExit(evening.run_demo())
 """
 
@@ -90,6 +105,24 @@ def test_the_evening_shows_what_else_reach_does(shown: str) -> None:
     assert "nowhere else" in shown
 
 
+def test_the_evening_shows_the_customers_phone(shown: str) -> None:
+    phone = [line.strip() for line in shown.splitlines() if line.lstrip().startswith(("›", "‹"))]
+    begins = [
+        HELLO,
+        *BY_HAND[:3],
+        "🎯 找到3位匹配的联系人",
+        BY_HAND[3],
+        VIEW,
+        f"【{PROFILES[1][0]}】",
+        LEAVE,
+        "已为您退订",
+    ]
+    assert [line[2:].startswith(words) for line, words in zip(phone, begins, strict=True)] == [True] * 10
+    assert BY_HAND[4] not in shown
+    assert "refused with KF_WINDOW_FULL" in shown
+    assert "credits: too few credits: merged into" in shown
+
+
 def test_a_demo_in_a_pipe_is_plain_text(shown: str) -> None:
     assert "\x1b" not in shown
     assert "\r" not in shown
@@ -101,6 +134,27 @@ def test_the_demo_notices_what_did_not_arrive(tmp_path: Path) -> None:
     assert demo.returncode == 1
     assert "✗ member.upgraded: nothing arrived at 吴芳 (wufang)" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_notices_that_the_customer_was_shown_another_line(tmp_path: Path) -> None:
+    demo = start(tmp_path, "-c", DEAF)
+    out = end(demo)
+    assert demo.returncode == 1
+    assert "✗ the customer's phone: message 8 was to be '【马骁】' by api, and is '【周岚】" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("chat", "complaints"),
+    [
+        ([("customer", "查看2"), ("api", "【马骁】…")], []),
+        ([("customer", "查看2")], ["message 2 was to be '【马骁】' by api, and is '' by nobody"]),
+        ([("customer", "查看2"), ("api", "【马骁】…"), ("api", "【马骁】…")], ["1 too many"]),
+    ],
+)
+def test_a_chat_is_compared_word_for_word(chat: list[tuple[str, str]], complaints: list[str]) -> None:
+    wanted = [("customer", ("查看2",)), ("api", ("【马骁】",))]
+    assert compare(chat, wanted) == [f"the customer's phone: {words}" for words in complaints]
 
 
 def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:

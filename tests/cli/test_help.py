@@ -15,8 +15,8 @@ from tests.cli.support import environment
 
 HEAVY = ("grpc", "sqlalchemy", "pydantic", "aiormq", "aiohttp", "rich", "google", "services", "sandbox")
 COMMANDS = {
-    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "roles", "rules", "doctor",
-    "health", "dead", "token", "credentials",
+    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "stats", "roles", "rules", "policy",
+    "doctor", "health", "dead", "audit", "breakers", "token", "credentials",
 }  # fmt: skip
 
 
@@ -43,6 +43,11 @@ def test_every_command_explains_itself(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"])
     assert shown.exit_code == 0
     assert "Usage" in shown.output
+
+
+def test_help_shows_how_attributes_are_written() -> None:
+    shown = CliRunner().invoke(app, ["roles", "set", "--help"], env={"COLUMNS": "160"})
+    assert "zhang[name=张三,title=主管]" in shown.output  # the help's own markup takes brackets for styles
 
 
 def test_an_unknown_command_is_a_mistake_of_the_caller() -> None:

@@ -10,9 +10,10 @@ def test_migrate_says_what_it_did_and_does_it_once(reach: Reach) -> None:
     assert first.code == 0, first.err
     assert "identity: brought up to date" in first.out
     assert "notifier: brought up to date" in first.out
+    assert "kf_session: brought up to date" in first.out
     again = reach("migrate")
     assert again.code == 0
-    assert again.out.count("up to date already") == 2
+    assert again.out.count("up to date already") == 3
 
 
 def test_migrate_works_on_postgresql(reach: Reach, postgres_database: str) -> None:

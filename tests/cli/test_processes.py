@@ -62,15 +62,18 @@ def test_one_home_serves_one_process(reach: Reach) -> None:
         assert "Traceback" not in done.err
 
 
-def test_a_taken_port_is_one_clear_line(reach: Reach, tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", ["grpc", "http", "sandbox"])
+def test_a_taken_port_is_one_clear_line(reach: Reach, tmp_path: Path, port: str) -> None:
     with start(reach, "up", **PORTS) as program:
-        taken = program.ready().facts["grpc"]
-        elsewhere = {**PORTS, "REACH_HOME": str(tmp_path / "other"), "REACH_GRPC_LISTEN": taken}
+        taken = program.ready().facts[port].removeprefix("http://")
+        variable = f"REACH_{port.upper()}_LISTEN"
+        elsewhere = {**PORTS, "REACH_HOME": str(tmp_path / "other"), variable: taken}
         second = reach.process("up", **elsewhere)
         assert second.code == 2
         said = [line for line in second.lines if line.startswith("reach: ")]
         assert len(said) == 1
         assert taken in said[0]
+        assert variable in said[0]
         assert "Traceback" not in second.err
 
 
@@ -88,7 +91,7 @@ def test_serve_without_a_broker_exits_2_and_lists_everything(reach: Reach) -> No
     assert any("REACH_CLOCK" in line for line in done.lines)
 
 
-@pytest.mark.parametrize("service", ["campaign", "ai_orchestrator", "kf_session", "nonsense"])
+@pytest.mark.parametrize("service", ["campaign", "ai_orchestrator", "nonsense"])
 def test_serve_says_which_services_there_are(reach: Reach, service: str) -> None:
     done = reach("serve", service)
     assert done.code == 2

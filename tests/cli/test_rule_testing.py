@@ -38,7 +38,7 @@ def test_a_directory_runs_every_test_file_under_it_once(reach: Reach, copied: Pa
     (copied / ".hidden/broken.test.toml").write_text("x", encoding="utf-8")
     done = reach("rules", "test", str(copied), str(copied / "big-order.test.toml"))
     assert (done.code, done.out) == (0, "20 cases, 20 passed\n"), done.err
-    assert reach("rules", "test", str(EXAMPLES)).out == "6 cases, 6 passed\n"
+    assert reach("rules", "test", str(EXAMPLES)).out == "9 cases, 9 passed\n"
 
 
 def test_a_changed_expectation_fails_with_expected_and_actual(reach: Reach, copied: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_changed_expectation_fails_with_expected_and_actual(reach: Reach, copi
     [
         ("total >= 1000.0", "total > 1000.0"),
         ('startsWith("V")', 'startsWith("W")'),
-        ('roles = ["manager"]', 'roles = ["cashier"]'),
+        ('roles = ["manager"]', 'roles = ["cashier"]\nfallback = []'),
         ("【大单】", "【订单】"),
         ('"order.created"', '"order.completed"'),
     ],
@@ -75,7 +75,22 @@ def test_it_needs_no_server_no_home_and_no_settings(reach: Reach) -> None:
     done = reach.process(
         "rules", "test", str(EXAMPLES), REACH_NOTIFIER_TARGET="127.0.0.1:1", REACH_HOME="/nowhere"
     )
-    assert (done.code, done.out, done.err) == (0, "6 cases, 6 passed\n", "")
+    assert (done.code, done.out, done.err) == (0, "9 cases, 9 passed\n", "")
+
+
+def test_a_failure_shows_what_went_out_when_and_what_was_kept_back(reach: Reach, tmp_path: Path) -> None:
+    for name in ("busy-night.toml", "busy-night.test.toml"):
+        (tmp_path / name).write_text((EXAMPLES / name).read_text("utf-8"), encoding="utf-8")
+    changed(tmp_path / "busy-night.test.toml", '"+70m", contains', '"+71m", contains')
+    done = reach("rules", "test", str(tmp_path))
+    assert (done.code, done.out.splitlines()[-1]) == (1, "3 cases, 2 passed")
+    for line in (
+        "  sends expected  2026-02-20 12:00:00 to somebody: 'ORD1'",
+        "                  2026-02-20 13:11:00 to somebody: 'ORD4'",
+        "  2026-02-20 12:02:00 event 3 dropped by budget:2/1h:user:zhangsan@default, for user:zhangsan",
+    ):
+        assert line in done.out.splitlines()
+    assert "  2026-02-20 13:10:00 to user:zhangsan: 【订单完成】 / 订单号：ORD4" in done.out
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ template = '''
 锅炉 "东" {degrees} 度
 {note|default:C:\\}'''
 variables = { degrees = "quantity", note = "text" }
+merging = { mode = "cooldown", length = "5m", key = ["note"], line = "{degrees} 度", top_lines = 20 }
 """
 
 
@@ -124,6 +125,7 @@ def test_what_is_shown_can_be_put_again_as_it_is(up: Reach, file: Path) -> None:
     assert up("rules", "put", str(file)).code == 0
     assert shown(up, "boiler.hot") == first.replace("version 1", "version 2")
     assert 'stores = ["s1", "s2"]' in first
+    assert BOILER.splitlines()[-1] in first.splitlines()
 
 
 def test_a_file_with_one_wrong_rule_stores_none(up: Reach, file: Path) -> None:

@@ -68,6 +68,14 @@ async def test_a_broken_constraint_is_told_as_it_is(database: Database) -> None:
         await put(database, "a")
 
 
+async def test_a_failure_does_not_repeat_what_was_to_be_written(database: Database) -> None:
+    """It ends in logs and spans, and what is written are people's names and the words of their messages."""
+    await put(database, "a")
+    with pytest.raises(exc.IntegrityError) as failed:
+        await put(database, "a", "张三，您有新订单")
+    assert "张三" not in str(failed.value)
+
+
 async def test_a_task_that_is_cancelled_rolls_back_and_leaves_the_database_usable(database: Database) -> None:
     started = asyncio.Event()
 
@@ -231,10 +239,12 @@ async def test_connections_the_server_has_closed_are_replaced_unseen(postgres: P
     await create(database, meta.metadata)
     await put(database, "a")
     with psycopg.connect(postgres.url, autocommit=True) as admin:
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+        ended = admin.execute(  # with a wait: a backend only signalled may still answer one statement
+            "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = %s",
             [f"reach/{postgres.schema}"],
-        )
+        ).fetchall()
+    assert ended
+    assert all(gone for (gone,) in ended)
 
     await put(database, "b")
     assert await keys(database) == {"a", "b"}
@@ -423,3 +433,13 @@ async def test_two_databases_on_one_file_share_the_writers_turn(
 
     async with file.read() as connection:
         assert (await connection.execute(select(meta.c.value))).scalar_one() == "60"
+
+
+def test_a_file_s_connection_may_be_closed_twice(tmp_path: Path) -> None:
+    """Whoever is cancelled in the middle of a statement closes it, and so does the pool."""
+    connection = sqlite3.connect(tmp_path / "twice.db", factory=connect._SqliteConnection)
+    connection.execute("CREATE TABLE one (id)")
+    connection.execute("INSERT INTO one VALUES (1)")
+    assert connection.in_transaction
+    connection.close()
+    connection.close()

@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +41,7 @@ from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.errors import ReachError
 from shared.hosting.host import Host
+from shared.hosting.service import Build
 from shared.process import Stop
 from shared.rpc.status import from_call
 from shared.settings import load
@@ -360,6 +361,20 @@ async def reach_at(
             await made.close()
 
 
+async def heard(reach: Reach, world: Sandbox) -> None:
+    """Wait until a notifier that follows the sandbox's clock, which stands still, has heard of its last jump."""
+
+    async def look() -> bool:
+        event_id = f"look-{secrets.token_hex(6)}"
+        request = pb.TriggerPushRequest(event_type="clock.looked", store_id="elsewhere", event_id=event_id)
+        await reach.notifier.TriggerPush(request)
+        told = await reach.explain(event_id)
+        at = told.receive_time.ToDatetime(tzinfo=UTC)
+        return bool(abs((at - await world.now()).total_seconds()) < 0.1)
+
+    await eventually(look)
+
+
 # --- Serving --------------------------------------------------------------------------------------------
 
 
@@ -375,6 +390,7 @@ def environment(wecom: str, home: Path, **more: str) -> dict[str, str]:
         "REACH_HTTP_LISTEN": "127.0.0.1:0",
         "REACH_WECOM_BASE_URL": wecom,
         "REACH_LOG_FORMAT": "json",
+        "REACH_LIMIT_OPERATOR_PER_MINUTE": "1000",  # one caller plays all of them
         "WECOM_CORP_ID": CORP,
         "WECOM_AGENT_ID": str(AGENT),
         "WECOM_SECRET": SECRET,
@@ -396,9 +412,11 @@ class _ToldHost(Host):
 
 
 @asynccontextmanager
-async def embedded(wecom: str, home: Path, **more: str) -> AsyncIterator[Reach]:
+async def embedded(
+    wecom: str, home: Path, *, builds: Sequence[Build] = (build,), **more: str
+) -> AsyncIterator[Reach]:
     """One process's worth of Reach in this event loop, stopped in order afterwards; see ``environment``."""
-    host = _ToldHost(load(environment(wecom, home, **more)), [build], name="up")
+    host = _ToldHost(load(environment(wecom, home, **more)), builds, name="up")
     host.opened = asyncio.Event()
     stop = Stop()
     running = asyncio.create_task(host.run(stop, announce=False), name="host")

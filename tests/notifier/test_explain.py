@@ -126,7 +126,11 @@ async def test_a_refusal_is_told_with_the_platforms_words(reach: Reach, world: S
     assert _step(told, "attempt").facts["errcode"] == "81013"
     assert "all invalid" in _step(told, "attempt").text_en
     assert codes(told)[-1] == "failed"
-    assert len(await world.sends()) == 1
+    # And once more to the manager, instead.
+    assert [to for one in await world.sends() for to in [one["body"]["touser"]]] == [
+        "kitchen_staff",
+        "manager",
+    ]
 
 
 async def test_one_invalid_person_failed_and_the_others_are_accepted(bare: Reach, world: Sandbox) -> None:

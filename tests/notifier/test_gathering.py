@@ -9,7 +9,19 @@ from typing import Any
 import pytest
 
 from services.notifier.pipeline.gathering import Gathering
-from shared.errors import Unavailable
+from shared.errors import Throttled, Unavailable
+
+
+class Named(str):
+    """An arrival that is told by its name."""
+
+    beside: object = None
+
+
+class ByHand(Named):
+    """One with conditions of its own."""
+
+    beside = object()
 
 
 async def outcomes(fail: Exception, culprit: str | None) -> tuple[list[Any], list[int]]:
@@ -23,7 +35,7 @@ async def outcomes(fail: Exception, culprit: str | None) -> tuple[list[Any], lis
         return list(arrivals)
 
     gathering: Any = Gathering(admit)
-    callers = [asyncio.create_task(gathering.admit(name)) for name in "abc"]
+    callers = [asyncio.create_task(gathering.admit(Named(name))) for name in "abc"]
     await asyncio.sleep(0)
     running = asyncio.create_task(gathering.run(lambda: None))
     found = await asyncio.gather(*callers, return_exceptions=True)
@@ -46,3 +58,33 @@ async def test_a_database_that_is_down_is_asked_once_and_not_once_for_each() -> 
 async def test_the_others_are_admitted_whichever_it_is(culprit: str) -> None:
     found, _ = await outcomes(ValueError("bad"), culprit)
     assert [one for one in found if isinstance(one, str)] == [name for name in "abc" if name != culprit]
+
+
+async def test_one_that_may_be_refused_by_itself_goes_alone_and_a_caller_who_hangs_up_stops_nothing() -> None:
+    batches: list[list[str]] = []
+    begun, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def admit(arrivals: Sequence[Any]) -> list[Any]:
+        batches.append(list(arrivals))
+        if "refused" in arrivals:
+            raise Throttled("RATE_LIMITED", "enough")
+        if "slow" in arrivals:
+            begun.set()
+            await go_on.wait()
+            batches.append(["slow is done"])
+            finished.set()
+        return list(arrivals)
+
+    gathering: Any = Gathering(admit)
+    event = asyncio.create_task(gathering.admit(Named("event")))
+    with pytest.raises(Throttled):
+        await gathering.admit(ByHand("refused"))
+    slow = asyncio.create_task(gathering.admit(ByHand("slow")))
+    await begun.wait()
+    slow.cancel()
+    running = asyncio.create_task(gathering.run(lambda: None))
+    assert await event == "event"
+    go_on.set()
+    await asyncio.wait_for(finished.wait(), 5)
+    running.cancel()
+    assert batches == [["refused"], ["slow"], ["event"], ["slow is done"]]

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import Message
 from reach.events.v1 import event_service_pb2 as events
 from reach.notifier.v1 import notifier_service_pb2 as pb
-from reach.notifier.v1 import rule_pb2, target_pb2
+from reach.notifier.v1 import policy_pb2, rule_pb2, target_pb2
 from reach.ops.v1 import ops_service_pb2 as ops
 
 from shared.rpc.calls import describe
@@ -22,6 +22,10 @@ def _spec(template: str) -> rule_pb2.RuleSpec:
     return rule_pb2.RuleSpec(
         event_type="order.created", display_name="大单", roles=["manager"], template=template
     )
+
+
+def _budget(most: int) -> policy_pb2.Policy:
+    return policy_pb2.Policy(budgets=policy_pb2.Budgets(budgets=[policy_pb2.Budget(max_messages=most)]))
 
 
 ORDER = EXAMPLES["order.created"]
@@ -45,6 +49,10 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
     "reach.notifier.v1.NotifierService/SetRoleTargets": (
         lambda **more: pb.SetRoleTargetsRequest(**{"role": "manager", "targets": [user("anna")], **more}),
         {"targets": [user("bob")]},
+    ),
+    "reach.notifier.v1.NotifierService/SetPolicy": (
+        lambda **more: pb.SetPolicyRequest(store_id=STORE, **{"policy": _budget(1), **more}),
+        {"policy": _budget(2)},
     ),
     "reach.notifier.v1.NotifierService/SendMessage": (
         lambda **more: pb.SendMessageRequest(
@@ -106,10 +114,12 @@ CASES: dict[str, tuple[Make, dict[str, Any]]] = {
 THEIR_OWN = {
     "reach.ops.v1.OpsService/ReplayDeadLetter",
     "reach.ops.v1.OpsService/ResolveUnknown",
+    "reach.ops.v1.OpsService/ResetBreaker",
     "reach.notifier.v1.NotifierService/ReplayDelivery",
     "reach.notifier.v1.NotifierService/CancelDelivery",
+    "reach.notifier.v1.NotifierService/AcknowledgeDelivery",
 }
-"""Tested below and in test_delivery_changes.py: they need something to work on."""
+"""Tested in files of their own, test_delivery_changes.py, test_breakers.py and test_escalation.py, or below."""
 
 
 def test_every_method_that_takes_a_key_is_tried() -> None:
@@ -145,7 +155,7 @@ async def test_the_same_is_done_once_and_another_is_refused(reach: Reach, world:
     code, error = await refused(_call(reach, path, make(idempotency_key="k1", **changed)))
     assert (code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "IDEMPOTENCY_KEY_REUSED")
     again = await _call(reach, path, make(idempotency_key="k1"))
-    for field in ("event_id", "message_id", "rule", "role", "credential"):
+    for field in ("event_id", "message_id", "rule", "role", "credential", "stored"):
         if field in type(first).DESCRIPTOR.fields_by_name:
             assert getattr(again, field) == getattr(first, field)
     if any(path.endswith(one) for one in ("TriggerPush", "SendMessage", "SendReport", "PublishEvent")):

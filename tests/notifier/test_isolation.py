@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from reach.events.v1 import event_service_pb2
-from reach.notifier.v1 import explain_pb2, rule_pb2, target_pb2
+from reach.notifier.v1 import explain_pb2, policy_pb2, rule_pb2, statistics_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 from reach.ops.v1 import ops_service_pb2 as ops
 
@@ -159,10 +159,14 @@ async def test_naming_another_store_is_refused_by_every_method(tenants: Tenants,
         b.notifier.ToggleRule(pb.ToggleRuleRequest(rule_id="order.created", store_id="A")),
         b.notifier.ListRoles(pb.ListRolesRequest(store_id="A")),
         b.notifier.SetRoleTargets(pb.SetRoleTargetsRequest(role="manager", store_id="A")),
+        b.notifier.SetPolicy(pb.SetPolicyRequest(store_id="A")),
+        b.notifier.GetPolicy(pb.GetPolicyRequest(store_id="A")),
+        b.notifier.ListPolicies(pb.ListPoliciesRequest(store_id="A")),
         b.notifier.SendMessage(pb.SendMessageRequest(store_id="A", targets=[user("x")], text="x")),
         b.notifier.SendReport(pb.SendReportRequest(store_id="A", targets=[user("x")], body="x")),
         b.notifier.ListDeliveries(pb.ListDeliveriesRequest(store_id="A")),
         b.notifier.Explain(pb.ExplainRequest(id="e1", store_id="A")),
+        b.notifier.GetStats(statistics_pb2.GetStatsRequest(store_id="A")),
         b.events.PublishEvent(
             event_service_pb2.PublishEventRequest(type="order.created", json=order, store_id="A")
         ),
@@ -172,6 +176,7 @@ async def test_naming_another_store_is_refused_by_every_method(tenants: Tenants,
         b.notifier.SendMessage(pb.SendMessageRequest(targets=[user("x")], text="x")),
         b.notifier.ToggleRule(pb.ToggleRuleRequest(rule_id="order.created")),
         b.notifier.SetRoleTargets(pb.SetRoleTargetsRequest(role="manager")),
+        b.notifier.SetPolicy(pb.SetPolicyRequest()),
     ]
     for call in calls:
         code, error = await refused(call)
@@ -218,6 +223,7 @@ async def test_what_another_store_has_is_not_there(tenants: Tenants, world: Sand
         b.notifier.GetDelivery(delivery),
         b.notifier.ReplayDelivery(pb.ReplayDeliveryRequest(delivery_id=delivery.delivery_id)),
         b.notifier.CancelDelivery(pb.CancelDeliveryRequest(delivery_id=delivery.delivery_id)),
+        b.notifier.AcknowledgeDelivery(pb.AcknowledgeDeliveryRequest(delivery_id=delivery.delivery_id)),
         b.ops.GetDeadLetter(ops.GetDeadLetterRequest(dead_letter_id=letter.dead_letter_id)),
         b.ops.ReplayDeadLetter(ops.ReplayDeadLetterRequest(dead_letter_ids=[letter.dead_letter_id])),
         b.ops.ResolveUnknown(ops.ResolveUnknownRequest(id=unknown.id, resolution=ops.RESOLUTION_RESEND)),
@@ -231,6 +237,8 @@ async def test_what_another_store_has_is_not_there(tenants: Tenants, world: Sand
     assert len((await a.notifier.Explain(pb.ExplainRequest(person=person))).explanations) == 1
     assert not (await b.notifier.Explain(pb.ExplainRequest(person=person))).explanations
     assert not (await b.notifier.ListDeliveries(pb.ListDeliveriesRequest())).deliveries
+    (figures,) = (await b.notifier.GetStats(statistics_pb2.GetStatsRequest())).rows
+    assert figures.delivery_count == 0
     assert not (await b.ops.ListUnknown(ops.ListUnknownRequest())).unknown_sends
     assert not (await b.ops.ListDeadLetters(ops.ListDeadLettersRequest())).dead_letters
     assert len((await a.notifier.ListDeliveries(pb.ListDeliveriesRequest())).deliveries) == 2
@@ -326,3 +334,15 @@ async def test_a_rule_is_for_the_stores_of_whoever_makes_it_and_hidden_from_othe
     ):
         code, error = await refused(call)
         assert (code, error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STORE_FORBIDDEN")
+
+
+async def test_a_policy_is_seen_by_its_store_and_one_for_all_stores_by_everybody(tenants: Tenants) -> None:
+    never = policy_pb2.Policy(merging=policy_pb2.Merging(mode=policy_pb2.MERGE_MODE_OFF))
+    for reach, store in ((tenants.a, "A"), (tenants.b, "B"), (tenants.root, "")):
+        await reach.notifier.SetPolicy(pb.SetPolicyRequest(store_id=store, policy=never))
+    for reach, seen in ((tenants.a, {"", "A"}), (tenants.b, {"", "B"}), (tenants.root, {"", "A", "B"})):
+        listed = await reach.notifier.ListPolicies(pb.ListPoliciesRequest())
+        assert {one.store_id for one in listed.policies} == seen
+    found = (await tenants.b.notifier.GetPolicy(pb.GetPolicyRequest())).stored
+    assert (found.store_id, found.updated_by) == ("", "root")
+    assert (await tenants.b.notifier.GetPolicy(pb.GetPolicyRequest(store_id="B"))).stored.updated_by == "b"

@@ -1,4 +1,4 @@
-"""What operators do: resolve what is unclear, look at limits, keep credentials, ask the doctor."""
+"""What operators do: resolve what is unclear, look at limits, keep credentials."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ from reach.notifier.v1 import delivery_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 from reach.ops.v1 import ops_service_pb2 as ops
 
-from shared.clock import SystemClock
-from shared.errors import Unavailable
-from shared.ops.part import CheckStatus, Finding, Part
-from shared.ops.servicer import OpsServicer
 from tests.e2e.harness import (
-    AGENT,
     CORP,
     SECRET,
     STORE,
     Reach,
     Sandbox,
-    embedded,
     eventually,
     refused,
     robot,
@@ -209,102 +203,3 @@ async def test_an_incomplete_credential_is_refused_without_repeating_its_secret(
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert error.violations
     assert "s" * 20 not in str(error.violations) + error.message
-
-
-# --- Doctor ---------------------------------------------------------------------------------------------
-
-
-async def _examined(reach: Reach) -> tuple[bool, dict[str, Any]]:
-    answer = await reach.ops.Doctor(ops.DoctorRequest())
-    return answer.healthy, {check.name: check for check in answer.checks}
-
-
-async def test_the_doctor_finds_nothing_wrong_with_what_is_well(reach: Reach) -> None:
-    healthy, checks = await _examined(reach)
-    assert healthy
-    assert set(checks) >= {
-        "database",
-        "broker",
-        "clock",
-        "wecom_app:default",
-        "roles",
-        "outbox",
-        "dead_letters",
-    }
-    assert {check.status for check in checks.values()} <= {ops.CHECK_STATUS_OK, ops.CHECK_STATUS_SKIPPED}
-    assert all(check.found and not check.fix for check in checks.values())
-    assert str(AGENT) in checks["wecom_app:default"].found
-
-
-async def test_the_doctor_names_roles_that_nobody_holds(bare: Reach) -> None:
-    healthy, checks = await _examined(bare)
-    assert healthy
-    assert checks["roles"].status == ops.CHECK_STATUS_WARNING
-    assert "kitchen_staff" in checks["roles"].found
-    assert checks["roles"].fix
-
-
-MISCONFIGURED: dict[str, tuple[dict[str, Any], dict[str, str], str]] = {
-    "wrong secret": ({}, {"WECOM_SECRET": "wrong-secret-0123456789"}, "40001"),
-    "wrong corp": ({}, {"WECOM_CORP_ID": "wrong-corp"}, "40013"),
-    "address not trusted": ({"ip_allowlist": ["203.0.113.7"]}, {}, "60020"),
-    "another app's agent": (
-        {"apps": [{"agentid": 1000077, "secret": SECRET, "name": "other"}]},
-        {},
-        "agent",
-    ),
-}
-
-
-@pytest.mark.parametrize("what", sorted(MISCONFIGURED))
-async def test_the_doctor_says_what_is_wrong_and_what_to_do(
-    world: Sandbox, tmp_path: Path, what: str
-) -> None:
-    declared, settings, found = MISCONFIGURED[what]
-    if declared:
-        await world.declare(**declared)
-    async with embedded(world.url, tmp_path / "home", default_store=STORE, **settings) as reach:
-        healthy, checks = await _examined(reach)
-        check = checks["wecom_app:default"]
-        assert not healthy
-        assert check.status == ops.CHECK_STATUS_FAILED
-        assert found in check.found
-        assert len(check.fix) > 10
-        assert await world.sends() == []
-        for secret in (SECRET, "wrong-secret-0123456789"):
-            assert secret not in str(check)
-
-
-async def test_the_doctor_says_when_the_platform_cannot_be_reached(tmp_path: Path) -> None:
-    async with embedded("http://127.0.0.1:9", tmp_path / "home", default_store=STORE) as reach:
-        healthy, checks = await _examined(reach)
-        assert not healthy
-        assert "REACH_WECOM_BASE_URL" in checks["wecom_app:default"].fix
-
-
-async def test_the_doctor_says_when_no_app_is_registered(world: Sandbox, tmp_path: Path) -> None:
-    none = {"WECOM_SECRET": "", "WECOM_AGENT_ID": "", "WECOM_CORP_ID": ""}
-    async with embedded(world.url, tmp_path / "home", default_store=STORE, **none) as reach:
-        healthy, checks = await _examined(reach)
-        assert not healthy
-        assert "WECOM_SECRET" in checks["wecom_app"].fix
-
-
-async def test_a_check_that_cannot_be_tried_does_not_hide_the_others() -> None:
-    """With the database away, roles and backlog cannot be read; the doctor still answers, and names it."""
-
-    async def away() -> list[Finding]:
-        raise Unavailable("DEPENDENCY_DOWN", "the database does not answer")
-
-    async def failed() -> list[Finding]:
-        return [Finding("database", CheckStatus.FAILED, "does not answer", "start it")]
-
-    nothing: Any = None
-    part = Part("notifier", nothing, (failed, away), nothing, nothing, nothing, nothing)
-    answer = await OpsServicer([part], nothing, SystemClock()).Doctor(ops.DoctorRequest(), None)
-    assert not answer.healthy
-    assert [(one.name, one.status) for one in answer.checks] == [
-        ("database", ops.CHECK_STATUS_FAILED),
-        ("away", ops.CHECK_STATUS_FAILED),
-    ]
-    assert all(one.found and one.fix for one in answer.checks)

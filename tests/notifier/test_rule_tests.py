@@ -53,9 +53,9 @@ def refused(document: str) -> tuple[str, str]:
 
 
 def test_each_preset_has_its_case_with_its_example_and_its_words() -> None:
-    assert [(one.rule, one.event_type, one.data, one.text) for one in OWN_TESTS.cases] == [
-        (preset.rule.id, preset.rule.event_type, preset.example, preset.says) for preset in PRESETS
-    ]
+    assert [
+        (one.rule, one.happens[0].event_type, one.happens[0].data, one.text) for one in OWN_TESTS.cases
+    ] == [(preset.rule.id, preset.rule.event_type, preset.example, preset.says) for preset in PRESETS]
     outcomes = run_suite(OWN_TESTS, SHIPPED, EVENT_TYPES)
     assert [failed(one) for one in outcomes] == [{}] * len(PRESETS)
 
@@ -137,7 +137,7 @@ def test_holders_are_those_that_are_named_and_nobody_else() -> None:
     holders = '[holders]\nmanager = ["user:zhangsan", "party:2", "tag:3", "robot:front"]\n'
     told = 'to = ["robot:front", "tag:3", "party:2", "user:zhangsan"]'
     assert not run(holders + case(told)).differences
-    assert not run(holders + case('rule = "order.created"\nverdict = "no_recipient"')).differences
+    assert not run(holders + case('rule = "order.created"\nverdict = "suppressed"')).differences
 
 
 def test_an_event_that_does_not_fit_its_type_fails_its_case_with_the_reason() -> None:
@@ -148,7 +148,7 @@ def test_an_event_that_does_not_fit_its_type_fails_its_case_with_the_reason() ->
 def test_times_are_those_of_the_case_and_shown_in_the_zone_of_the_file() -> None:
     at = "at = 2026-02-20T12:00:00+08:00"
     (read,) = parse_suite(case(at, "to = []")).cases
-    assert read.at == datetime(2026, 2, 20, 4, tzinfo=UTC)
+    assert read.happens[0].at == datetime(2026, 2, 20, 4, tzinfo=UTC)
     wish = 'rule = "big"\ntext = "大单 A1 2026-02-20 05:30:00"'
     instant = "2026-02-20T12:30:00+08:00"
     assert not run('zone = "Europe/Berlin"\n' + case(wish, at=instant)).differences
@@ -202,3 +202,20 @@ def test_a_mistake_in_a_test_file_is_named_by_its_place_and_its_fix(
 def test_a_file_without_a_case_is_refused() -> None:
     with pytest.raises(Invalid, match="tests nothing"):
         parse_suite("presets = true\n")
+
+
+def test_words_for_single_recipients_are_compared_one_by_one() -> None:
+    rules = BIG.replace("大单 {order_number} {order_time}", "{to.name} {order_number}")
+    holders = '[holders]\nmanager = ["user:zhang[name=张三]", "user:li[name=李四]"]\n'
+    right = '[case.says]\n"user:zhang" = "张三 A1"\n"user:li" = "李四 A1"'
+    assert not failed(run(f'rules = ["big.toml"]\n{holders}{case(right)}', rules))
+    wrong = '[case.says]\n"user:zhang" = "李四 A1"\n"user:wang" = "王 A1"'
+    assert failed(run(f'rules = ["big.toml"]\n{holders}{case(wrong)}', rules)) == {
+        "says user:zhang": ("李四 A1", "张三 A1"),
+        "says user:wang": ("王 A1", "nothing"),
+    }
+
+
+def test_attributes_that_cannot_be_are_named_by_their_place() -> None:
+    document = '[holders]\nmanager = ["user:zhang[Name=x]"]\n' + case('verdict = "planned"')
+    assert "a-z" in refused(document)[1]

@@ -97,6 +97,7 @@ async def test_json_binary_mode_and_protobuf_of_one_event_are_one(
     raw = order_pb2.OrderCreated(**ORDER).SerializeToString()
     await till.publish("order.created", raw, headers=headers, content_type="application/protobuf")
     assert (await _copies(joined, "e2", 2)).duplicate_count == 2
+    await world.arrived(1)
     assert len(await world.sends()) == 1
 
 

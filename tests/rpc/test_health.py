@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
+import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from shared.errors import Unavailable
@@ -84,6 +85,21 @@ async def test_what_comes_back_serves_again(board):
     await board.board.refresh()
     assert await board.status("") == SERVING
     assert board.board.failures == {}
+
+
+async def test_what_is_not_there_yet_at_the_start_is_logged_only_if_it_stays_away(board):
+    board.db.broken = board.amqp.broken = True
+    with structlog.testing.capture_logs() as lines:
+        await board.board.start()
+        assert lines == []
+        board.amqp.broken = False
+        await board.board.refresh()
+        board.db.broken = False
+        await board.board.refresh()
+    assert [(one["event"], one["check"]) for one in lines] == [
+        ("check failed", "db"),
+        ("check passes again", "db"),
+    ]
 
 
 async def test_a_check_that_hangs_counts_as_failed_and_holds_up_no_other(board):

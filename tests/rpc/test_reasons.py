@@ -19,13 +19,10 @@ EXPECTED_LATER = {
     "BUDGET_EXCEEDED": "ai_orchestrator",
     "DISABLED": "campaign",
     "FOUR_EYES": "campaign",
-    "KF_WINDOW_CLOSED": "kf_session",
-    "KF_WINDOW_FULL": "kf_session",
-    "RATE_LIMITED": "notifier's limit of manual sends",
     "URL_NOT_ALLOWED": "campaign",
 }
 UNSEEN = {"TEMPLATE_UNSAFE"}
-"""Raised through a name rather than a literal (services/notifier/domain/parsing.py), which the scan does not follow."""
+"""Raised through a name rather than a literal (shared/text/parsing.py), which the scan does not follow."""
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:

@@ -8,9 +8,12 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 
 from sandbox.profile import Profile
 from sandbox.server import Running, start
+from tests.sandbox.door import App
+from tests.sandbox.kf import Kf
 
 AGENT = 1000002
 
@@ -91,6 +94,25 @@ async def open_sandbox() -> AsyncIterator[Open]:
 
 
 @pytest.fixture
+async def app() -> AsyncIterator[App]:
+    made = App()
+    served = web.Application()
+    served.router.add_route("*", "/cb", made.serve)
+    runner = web.AppRunner(served, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/cb"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
 async def client(open_sandbox: Open) -> Client:
     """A sandbox as it comes."""
     return await open_sandbox()
+
+
+@pytest.fixture
+async def kf(client: Client) -> Kf:
+    """WeChat KF with an account, servicers and a customer."""
+    return await Kf.of(client)

@@ -106,3 +106,85 @@ async def test_a_declaration_counts_whole_or_not_at_all(client: Client) -> None:
     answer = await client.post("/sandbox/directory", {"users": [{"userid": "a"}, {"userid": 5}]})
     assert answer["error"] == "users[1].userid is a text and needed"
     assert (await client.get("/sandbox/directory"))["users"] == []
+
+
+async def test_a_mobile_number_leads_to_a_member_the_app_sees(strict: Client) -> None:
+    users = [{"userid": "ZhangSan", "mobile": "13800000001", "departments": [3]}]
+    users += [{"userid": "lisi", "mobile": "13800000002", "departments": [1]}]
+    await strict.post("/sandbox/directory", {"users": users})
+    near, far = await strict.token("s1"), await strict.token("s3")
+
+    async def who(token: str, mobile: str) -> Any:
+        answer = await strict.post(f"/cgi-bin/user/getuserid?access_token={token}", {"mobile": mobile})
+        return answer.get("userid") or answer["errcode"]
+
+    assert await who(near, "13800000001") == "ZhangSan"
+    assert await who(near, "13800000002") == 46004
+    assert await who(far, "13800000002") == "lisi"
+    assert await who(far, "13800000009") == 46004
+    assert await who(far, "") == 46004
+
+
+@pytest.mark.parametrize(
+    ("how", "token", "agent"), [("gettoken", 40001, None), ("calls", 0, 50003), ("sends", 0, 0)]
+)
+async def test_a_disabled_app_shows_it_where_the_profile_says(
+    strict: Client, how: str, token: int, agent: int | None
+) -> None:
+    await strict.post("/sandbox/profile", {"disabled_app": how})
+    old = await strict.token()
+    await strict.post(
+        "/sandbox/directory", {"apps": [{"agentid": AGENT, "name": "触达", "secret": "s1", "disabled": True}]}
+    )
+    assert (await strict.get("/cgi-bin/gettoken", corpid="ww1", corpsecret="s1"))["errcode"] == token
+    answer = await strict.get("/cgi-bin/agent/get", agentid=AGENT, access_token=old)
+    assert answer["errcode"] == (40001 if agent is None else agent)
+    assert answer.get("close", 1) == 1
+    assert (await strict.send(old))["errcode"] == (40001 if agent is None else 50003)
+
+
+async def test_a_secret_of_another_corp_is_told_from_a_wrong_one(client: Client) -> None:
+    await client.post("/sandbox/directory", {"apps": [{"agentid": 5, "secret": "s5", "corp_id": "ww5"}]})
+    answers = [
+        (await client.get("/cgi-bin/gettoken", corpid=corp, corpsecret="s5"))["errcode"]
+        for corp in ("ww1", "ww5")
+    ]
+    assert answers == [40091, 0]
+
+
+async def test_what_lies_outside_an_apps_range_is_not_shown_to_it(strict: Client) -> None:
+    token = await strict.token()
+    listed = await strict.get("/cgi-bin/department/list", access_token=token)
+    assert [row["id"] for row in listed["department"]] == [2, 3]
+    outside = await strict.get("/cgi-bin/department/list", id=1, access_token=token)
+    assert outside["errcode"] == 60011
+    await strict.post("/sandbox/profile", {"unseen_user_errcode": 60011})
+    for userid, errcode in (("lisi", 60011), ("nobody", 60111)):
+        assert (await strict.get("/cgi-bin/user/get", userid=userid, access_token=token))[
+            "errcode"
+        ] == errcode
+
+
+async def test_a_tag_names_those_whom_the_app_sees(strict: Client, open_sandbox: Open) -> None:
+    token = await strict.token()
+    worn = await strict.get("/cgi-bin/tag/get", tagid=9, access_token=token)
+    assert (worn["tagname"], [user["userid"] for user in worn["userlist"]]) == ("店长", ["ZhangSan"])
+    assert (await strict.get("/cgi-bin/tag/get", tagid=8, access_token=token))["errcode"] == 40068
+    client = await open_sandbox()
+    unknown = await client.get("/cgi-bin/tag/get", tagid=8, access_token=await client.token())
+    assert unknown["partylist"] == [1]
+
+
+async def test_a_robot_that_was_removed_is_as_if_it_never_was(client: Client) -> None:
+    await client.post("/sandbox/directory", {"robots": [{"key": "k7", "removed": True}]})
+    assert (await client.robot("k7"))["errcode"] == 93000
+
+
+async def test_answers_bear_the_platforms_own_time(client: Client) -> None:
+    await client.post("/sandbox/clock", {"set": "2030-01-02T03:04:05Z", "freeze": True})
+    async with client.session.get(f"{client.url}/cgi-bin/gettoken") as answer:
+        assert answer.headers.getall("Date") == ["Wed, 02 Jan 2030 03:04:05 GMT"]
+    fault = {"http_status": 200, "headers": {"Date": "Thu, 03 Jan 2030 00:00:00 GMT"}, "text": "{}"}
+    await client.post("/sandbox/faults", fault)
+    async with client.session.get(f"{client.url}/cgi-bin/gettoken") as answer:
+        assert answer.headers.getall("Date") == ["Thu, 03 Jan 2030 00:00:00 GMT"]

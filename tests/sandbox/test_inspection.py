@@ -1,4 +1,5 @@
 import asyncio
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -87,6 +88,17 @@ async def test_the_clock_moves_jumps_and_stands_still(client: Client) -> None:
     running = await client.post("/sandbox/clock", {"freeze": False})
     assert running["now"].startswith("2026-02-28T16:00:00")
     assert running["version"] == frozen["version"] + 2
+
+
+async def test_who_jumps_to_an_instant_by_what_the_clock_showed_arrives_at_it(client: Client) -> None:
+    await client.post("/sandbox/clock", {"freeze": True})
+    for _ in range(100):
+        shown = datetime.fromisoformat((await client.get("/sandbox/clock"))["now"])
+        aim = shown + timedelta(seconds=1, microseconds=999)
+        moved = await client.post("/sandbox/clock", {"advance_seconds": (aim - shown).total_seconds()})
+        assert datetime.fromisoformat(moved["now"]) == aim
+        await client.post("/sandbox/clock", {"freeze": False})
+        await client.post("/sandbox/clock", {"freeze": True})
 
 
 async def test_a_follower_of_the_clock_hears_of_a_change_at_once(client: Client) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import orjson
 
 from tests.sandbox.conftest import Client
+from tests.sandbox.kf import WM, Kf
 
 
 async def events(client: Client, wanted: str) -> Any:
@@ -57,3 +58,35 @@ async def test_the_stream_carries_clock_faults_and_totals(client: Client) -> Non
     assert state["clock"]["frozen"] is True
     assert state["faults"][0]["errcode"] == -1
     assert state["totals"]["delivered"] == 0
+
+
+async def test_a_customers_phone_shows_both_sides_of_its_chat(kf: Kf) -> None:
+    await kf.writes("在吗")
+    await kf.send("您好")
+    mine, theirs = await events(kf.client, "kf")
+    assert (mine["by"], mine["name"], mine["account"], mine["content"]) == (
+        "customer",
+        "小王",
+        "门店客服",
+        {"content": "在吗"},
+    )
+    assert (theirs["by"], theirs["content"]) == ("api", {"content": "您好"})
+
+
+async def test_the_stream_carries_the_state_of_each_chat(kf: Kf) -> None:
+    msgid = await kf.writes()
+    await kf.play(f"customers/{WM}", recall=msgid)
+    state = (await events(kf.client, "state"))["kf"]
+    assert [account["name"] for account in state["accounts"]] == ["门店客服", "客服 wk2"]
+    assert [(one["external_userid"], one["state"]) for one in state["sessions"]] == [(WM, 0)]
+    assert len(state["recalled"]) == 1
+
+
+async def test_a_customers_phone_can_be_opened_and_typed_on(client: Client) -> None:
+    async with client.session.get(client.url) as answer:
+        html = await answer.text()
+    assert 'id="kf-open"' in html
+    async with client.session.get(f"{client.url}/sandbox/page/app.js") as answer:
+        script = await answer.text()
+    assert "/sandbox/kf/messages" in script
+    assert "data-menu" in script

@@ -37,7 +37,7 @@ class Program:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def ready(self, timeout: float = 30) -> Self:
+    def ready(self, timeout: float = 90) -> Self:
         """Wait for the ready line and read its ``key=value`` facts."""
         if not self._ready.wait(timeout) or self.process.poll() is not None:
             self.kill()

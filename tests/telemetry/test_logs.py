@@ -23,13 +23,13 @@ log = structlog.get_logger("tests")
 def out() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, kept = root.handlers[:], root.level, structlog.get_config()
     logs.configure(service="notifier", level="info", format="json", stream=stream)
     yield stream
     logging.captureWarnings(False)
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**kept)
 
 
 def line(out: io.StringIO) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from reach.events.v1 import event_service_pb2
+from reach.kf_session.v1 import kf_session_service_pb2
 from reach.notifier.v1 import notifier_service_pb2
 from reach.ops.v1 import ops_service_pb2
 
@@ -25,7 +26,7 @@ _RETRY: Final = {
 }
 _METHODS: Final = {
     f"/{service.full_name}/{method.name}": method
-    for file in (event_service_pb2, notifier_service_pb2, ops_service_pb2)
+    for file in (event_service_pb2, kf_session_service_pb2, notifier_service_pb2, ops_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }

@@ -2,8 +2,7 @@
 
 Everything here is a function of its arguments: the instant, the zone and the jitter are handed in.
 
-    template · present · neutral ── an event's values, put into an operator's words
-    cutting · content · paging   ── words that fit a channel, as the exact bytes it is sent
+    content · paging             ── words that fit a channel, as the exact bytes it is sent (on ``shared.text``)
     report                       ── a monitor's report, in the cheapest calls that carry it
     rules · routing · planning   ── who listens, who is meant, in how few calls
     decide · decision            ── one event's outcome, as a value that is stored and explained

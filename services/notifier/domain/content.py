@@ -14,10 +14,11 @@ from enum import StrEnum
 
 import orjson
 
-from services.notifier.domain.cutting import clip, size
-from services.notifier.domain.neutral import Dialect
+from services.notifier.domain.cards import TEXT_CHARACTERS, card, card_text
 from services.notifier.domain.routing import Channel, Target, TargetKind
 from shared.errors import Invalid, Violation
+from shared.text.cutting import clip, size
+from shared.text.neutral import Dialect
 from shared.values import value_class
 
 DUPLICATE_INTERVAL = timedelta(minutes=30)
@@ -41,6 +42,8 @@ class Format(StrEnum):
     TEXTCARD = "textcard"
     MARKDOWN_V2 = "markdown_v2"
     """With tables and code blocks, without colours and mentions; robots only."""
+    TEMPLATE_CARD = "template_card"
+    """With buttons, for rules that escalate; apps only."""
 
     @property
     def is_markdown(self) -> bool:
@@ -62,6 +65,9 @@ LIMITS: Mapping[tuple[Channel, Format], int] = {
     (Channel.ROBOT, Format.MARKDOWN_V2): 4096,
 }
 """Bytes of a message's main text; a form that a channel lacks is not in it."""
+
+CARD_BYTES = 4 * TEXT_CHARACTERS
+"""A card's text is counted in characters, of which none has more than four bytes."""
 
 
 @value_class
@@ -161,6 +167,9 @@ def fit(content: Content, channel: Channel, delivery_id: str, *, resend: bool = 
     Cut alike whether it is marked or not, so that a repeat says what the first one said.
     """
     limit = _limit(channel, content.format)
+    if content.format is Format.TEMPLATE_CARD:
+        text = card_text(content.text, reference(delivery_id))
+        return Fitted(text, size(text), limit, cut=not text.startswith(content.text + "\n"))
     words = clip(content.text, room(channel, content.format))
     if channel is Channel.APP:
         text = f"{words}\n{reference(delivery_id)}"
@@ -169,7 +178,15 @@ def fit(content: Content, channel: Channel, delivery_id: str, *, resend: bool = 
     return Fitted(text, size(text), limit, cut=words != content.text)
 
 
+def shown_on_card(words: str) -> str:
+    """*words* as far as a card shows them."""
+    sample = reference("")
+    return card_text(words, sample).removesuffix(f"\n{sample}")
+
+
 def _limit(channel: Channel, form: Format) -> int:
+    if form is Format.TEMPLATE_CARD and channel is Channel.APP:
+        return CARD_BYTES
     try:
         return LIMITS[channel, form]
     except KeyError:
@@ -187,7 +204,7 @@ def app_payload(
         "agentid": agent_id,
         "enable_duplicate_check": 1,
         "duplicate_check_interval": int(DUPLICATE_INTERVAL.total_seconds()),
-        str(content.format): _card(content, main) if content.format is Format.TEXTCARD else {"content": main},
+        str(content.format): _body(content, main, delivery_id),
     }
     ids: dict[str, list[str]] = {}
     for target in targets:
@@ -196,6 +213,12 @@ def app_payload(
         # In one order, wherever the targets were read: the platform compares texts, not sets.
         body[name] = "|".join(sorted(listed))
     return body
+
+
+def _body(content: Content, main: str, delivery_id: str) -> Mapping[str, object]:
+    if content.format is Format.TEMPLATE_CARD:
+        return card(content.title, main, delivery_id)
+    return _card(content, main) if content.format is Format.TEXTCARD else {"content": main}
 
 
 def _card(content: Content, description: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.notifier.domain.content import Content
+from services.notifier.domain.gates import GateNote
 from services.notifier.domain.planning import PlannedCall, Recipient
 from services.notifier.domain.routing import Role, Target, TargetKind
 from services.notifier.domain.rules import Priority
@@ -56,6 +57,8 @@ class RoleOutcome:
     """0 is the outcome ``no_recipient``."""
     inherited: bool
     """Whether they are the default of all stores."""
+    fallback: str = ""
+    """Who is told instead, as ``fallback.written`` has it; empty where somebody holds it, or nobody is."""
 
 
 @value_class
@@ -70,7 +73,8 @@ class RuleOutcome:
     own_setting: bool = False
     """Whether the store has a setting of its own for this rule."""
     reason: str = ""
-    """Why it failed: ``template_field_missing:total``, ``template_invalid``, ``template_empty``."""
+    """Why it failed: ``template_field_missing:total``, ``template_invalid``, ``template_empty``. Where it did not: why
+    some of its recipients, which ``detail`` names, are told nothing."""
     detail: str = ""
     """The same for people, where the reason does not say it all."""
     disabled_by: str = ""
@@ -105,6 +109,8 @@ class Decision:
     calls: tuple[PlannedCall, ...]
     """What is to be sent, the most urgent first."""
     merged: tuple[Merged, ...]
+    notes: tuple[GateNote, ...] = ()
+    """What the gates found, where there is anything that may hold a message back."""
 
     @property
     def verdict(self) -> Verdict:
@@ -122,7 +128,7 @@ class Decision:
 
     def to_json(self, *, calls: bool = True) -> dict[str, object]:
         """As plain JSON; without its *calls* where they are kept elsewhere (the deliveries)."""
-        return {
+        plain: dict[str, object] = {
             "shape": SHAPE,
             "event_id": self.event_id,
             "event_type": self.event_type,
@@ -137,6 +143,9 @@ class Decision:
                 for one in self.merged
             ],
         }
+        if self.notes:
+            plain["notes"] = [note.to_json() for note in self.notes]
+        return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], calls: Sequence[PlannedCall] = ()) -> Decision:
@@ -152,6 +161,7 @@ class Decision:
                 Merged(_target(one), Role(one["role"]), one["rule_id"], one["into_rule_id"])
                 for one in plain["merged"]
             ),
+            tuple(GateNote.from_json(one) for one in plain.get("notes", ())),
         )
 
 
@@ -166,10 +176,7 @@ def _outcome_json(outcome: RuleOutcome) -> dict[str, object]:
         "name": outcome.name,
         "result": str(outcome.result),
         "priority": outcome.priority.word,
-        "roles": [
-            {"role": str(one.role), "targets": one.targets, "inherited": one.inherited}
-            for one in outcome.roles
-        ],
+        "roles": [_role_json(one) for one in outcome.roles],
     }
     # What says nothing is left out: this is written once for each event.
     for name in ("own_setting", "reason", "detail", "disabled_by"):
@@ -178,6 +185,13 @@ def _outcome_json(outcome: RuleOutcome) -> dict[str, object]:
     for name in ("disabled_at", "disabled_until"):
         if (at := getattr(outcome, name)) is not None:
             plain[name] = at.isoformat()
+    return plain
+
+
+def _role_json(one: RoleOutcome) -> dict[str, object]:
+    plain: dict[str, object] = {"role": str(one.role), "targets": one.targets, "inherited": one.inherited}
+    if one.fallback:
+        plain["fallback"] = one.fallback
     return plain
 
 
@@ -194,7 +208,10 @@ def _outcome(plain: Mapping[str, Any]) -> RuleOutcome:
         plain.get("disabled_by", ""),
         _instant(plain.get("disabled_at")),
         _instant(plain.get("disabled_until")),
-        tuple(RoleOutcome(Role(one["role"]), one["targets"], one["inherited"]) for one in plain["roles"]),
+        tuple(
+            RoleOutcome(Role(one["role"]), one["targets"], one["inherited"], one.get("fallback", ""))
+            for one in plain["roles"]
+        ),
     )
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
-from services.notifier.domain.decision import Decision, RuleOutcome, RuleResult, Verdict
+from services.notifier.domain.breaker import HELD as BREAKER
+from services.notifier.domain.decision import Decision, RoleOutcome, RuleOutcome, RuleResult, Verdict
+from services.notifier.domain.fallback import read, spoken
+from services.notifier.domain.gates import Gate, GateNote, Way
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.routing import ROLE_NAMES, Target
 from shared.values import value_class
@@ -26,6 +29,9 @@ class Step:
     at: datetime | None = None
     """When; None for a decision without an instant of its own."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    change_zh: str = ""
+    """The smallest change that would have let it through; empty where nothing was in the way."""
+    change_en: str = ""
 
 
 @value_class
@@ -39,6 +45,8 @@ class AttemptTold:
     errcode: int | None = None
     http_status: int = 0
     detail: str = ""
+    member: str = ""
+    """The robot of a pool that made it."""
 
 
 @value_class
@@ -65,6 +73,8 @@ class DeliveryTold:
     exceptions: Sequence[RecipientTold] = ()
     """Recipients that the platform named as not reached."""
     attempts: Sequence[AttemptTold] = ()
+    fallback_of: str = ""
+    """The delivery that failed and that it stands in for."""
 
 
 @value_class
@@ -81,11 +91,13 @@ class Story:
     """Further copies that were recognised."""
     derived_id: bool = False
     """Whether the id was derived from the content."""
+    zone: tzinfo = UTC
+    """On whose clocks the sentences give times; the facts are in UTC."""
 
 
 def explain(story: Story) -> list[Step]:
     """The story in order: how it came in, what each rule made of it, what was sent, how that ended."""
-    return [*_arrival(story), *_decided(story.decision), *_sent(story.deliveries)]
+    return [*_arrival(story), *_decided(story.decision, story.zone), *_sent(story.deliveries, story.zone)]
 
 
 def _arrival(story: Story) -> Iterator[Step]:
@@ -114,16 +126,20 @@ def _arrival(story: Story) -> Iterator[Step]:
         )
 
 
-def _decided(decision: Decision) -> Iterator[Step]:
+def _decided(decision: Decision, zone: tzinfo) -> Iterator[Step]:
     if decision.verdict is Verdict.NO_RULE:
         yield Step(
             "no_rule",
             f"没有规则监听 {decision.event_type}，因此不发送",
             f"no rule listens to {decision.event_type}, so nothing is sent",
             facts={"event_type": decision.event_type},
+            change_zh=f"为 {decision.event_type} 建一条规则，或用 RestorePresets 恢复预置规则",
+            change_en=f"create a rule for {decision.event_type}, or restore the presets",
         )
     for outcome in decision.outcomes:
-        yield from _rule(outcome)
+        yield from _rule(outcome, zone)
+    for note in decision.notes:
+        yield _gate(note, zone)
     for merged in decision.merged:
         yield Step(
             "merged",
@@ -137,10 +153,11 @@ def _decided(decision: Decision) -> Iterator[Step]:
             },
         )
     for call in decision.calls:
+        count = len(call.recipients)
         yield Step(
             "planned",
-            f"计划经 {call.address} 发送给 {len(call.recipients)} 个对象（{call.priority.word}）",
-            f"to be sent by {call.address} to {len(call.recipients)} recipients ({call.priority.word})",
+            f"计划经 {call.address} 发送给 {count} 个对象（{call.priority.word}）",
+            f"to be sent by {call.address} to {count} recipient{'s' * (count != 1)} ({call.priority.word})",
             facts={
                 "channel": call.address,
                 "rule_id": call.rule_id,
@@ -150,12 +167,12 @@ def _decided(decision: Decision) -> Iterator[Step]:
         )
 
 
-def _rule(outcome: RuleOutcome) -> Iterator[Step]:
+def _rule(outcome: RuleOutcome, zone: tzinfo) -> Iterator[Step]:
     facts = {"rule_id": outcome.rule_id, "rule_version": str(outcome.version)}
     if outcome.own_setting:
         facts["own_setting"] = "true"
     if outcome.result is RuleResult.DISABLED:
-        yield _disabled(outcome, facts)
+        yield _disabled(outcome, facts, zone)
         return
     if outcome.result is RuleResult.UNMET:
         yield Step(
@@ -163,14 +180,17 @@ def _rule(outcome: RuleOutcome) -> Iterator[Step]:
             f"规则「{outcome.name}」的条件不成立：{outcome.detail}",
             f"the condition of rule {outcome.rule_id} is not met: {outcome.detail}",
             facts=facts | {"condition": outcome.detail},
+            change_zh="改条件，或让事件的字段满足它",
+            change_en="change the condition, or have the event's fields meet it",
         )
         return
-    yield Step(
-        "rule_matched",
-        f"规则「{outcome.name}」匹配",
-        f"rule {outcome.rule_id} matches",
-        facts=facts,
-    )
+    if outcome.rule_id:  # what somebody wrote, and an alert, come of no rule
+        yield Step(
+            "rule_matched",
+            f"规则「{outcome.name}」匹配",
+            f"rule {outcome.rule_id} matches",
+            facts=facts,
+        )
     for role in outcome.roles:
         if not role.targets:
             name = ROLE_NAMES[role.role]
@@ -179,37 +199,128 @@ def _rule(outcome: RuleOutcome) -> Iterator[Step]:
                 f"岗位「{name}」在本店没有接收人",
                 f"nobody holds the role {role.role} in this store",
                 facts=facts | {"role": str(role.role)},
+                change_zh=f"为岗位「{name}」设置接收人（SetRoleTargets）",
+                change_en=f"give the role {role.role} somebody (SetRoleTargets)",
             )
+        if role.fallback:
+            yield _instead_of_role(role, facts)
     if outcome.result is RuleResult.FAILED:
         why = f"（{outcome.detail}）" if outcome.detail else ""
+        change_zh, change_en = _template_change(outcome.reason)
         yield Step(
             "template_failed",
             f"规则「{outcome.name}」的模板无法填写：{outcome.reason}{why}",
             f"the template of rule {outcome.rule_id} cannot be filled: {outcome.reason} {outcome.detail}".rstrip(),
             facts=facts | {"reason": outcome.reason},
+            change_zh=change_zh,
+            change_en=change_en,
+        )
+    elif outcome.reason:  # some of its recipients are told nothing
+        yield Step(
+            "recipients_left_out",
+            f"规则「{outcome.name}」未通知 {outcome.detail}：{outcome.reason}",
+            f"rule {outcome.rule_id} does not tell {outcome.detail}: {outcome.reason}",
+            facts=facts | {"reason": outcome.reason, "targets": outcome.detail},
         )
 
 
-def _disabled(outcome: RuleOutcome, facts: dict[str, str]) -> Step:
+def _template_change(reason: str) -> tuple[str, str]:
+    code, _, fields = reason.partition(":")
+    if code == "template_field_missing":
+        return (
+            f"事件带上 {fields}，或把规则的 missing 设为 placeholder",
+            f"send {fields} with the event, or let the rule's missing be placeholder",
+        )
+    return "改规则的模板或条件", "mend the rule's template or condition"
+
+
+_WAYS: Mapping[Way, tuple[str, str]] = {
+    Way.GO: ("放行", "lets it through"),
+    Way.HOLD: ("暂缓", "holds it"),
+    Way.DROP: ("不发送", "drops it"),
+    Way.GATHER: ("合并", "gathers it with others"),
+}
+
+_GATES: Mapping[Gate, tuple[str, str]] = {
+    Gate.QUIET: ("免打扰时段", "quiet hours"),
+    Gate.MERGING: ("合并", "merging"),
+    Gate.BUDGET: ("频率上限", "the budget"),
+    Gate.RATE: ("平台频率", "the platform's rate"),
+}
+
+
+def _gate(note: GateNote, zone: tzinfo) -> Step:
+    (gate_zh, gate_en), (way_zh, way_en) = _GATES[note.gate], _WAYS[note.way]
+    zh = f"{gate_zh}（{note.policy_zh or note.rule_id}）{way_zh}发给 {'、'.join(note.targets)} 的消息"
+    en = f"{gate_en} ({note.policy or note.rule_id}): {way_en}, for {', '.join(note.targets)}"
+    facts = {
+        "verdict": note.way.value,
+        "rule_id": note.rule_id,
+        "targets": ",".join(note.targets),
+        "policy": note.policy,
+    }
+    if note.until is not None:
+        facts["until"], until = _time(note.until), _time(note.until, zone)
+        zh, en = f"{zh}，至 {until}", f"{en}, until {until}"
+    return Step(note.gate.value, zh, en, facts=facts, change_zh=note.change_zh, change_en=note.change_en)
+
+
+def _instead_of_role(role: RoleOutcome, facts: Mapping[str, str]) -> Step:
+    zh, en = spoken(read(role.fallback))
+    return Step(
+        "fallback_used",
+        f"岗位「{ROLE_NAMES[role.role]}」没有接收人，改为通知{zh}",
+        f"{en} is told instead of {role.role}, which nobody holds",
+        facts={**facts, "role": str(role.role), "fallback": role.fallback},
+    )
+
+
+def _instead_of_delivery(delivery: DeliveryTold, failed: str) -> Step:
+    return Step(
+        "fallback_used",
+        f"经 {failed} 发送失败，改经 {delivery.address} 发送给 {delivery.recipients} 个对象",
+        f"the delivery by {failed} failed; {delivery.recipients} others are told by {delivery.address} instead",
+        delivery.created_at,
+        {
+            "delivery_id": delivery.id,
+            "channel": delivery.address,
+            "fallback_of": delivery.fallback_of,
+            "recipients": str(delivery.recipients),
+        },
+    )
+
+
+def _disabled(outcome: RuleOutcome, facts: dict[str, str], zone: tzinfo) -> Step:
     zh, en = f"规则「{outcome.name}」已停用", f"rule {outcome.rule_id} is disabled"
     if outcome.disabled_by:
         facts["disabled_by"] = outcome.disabled_by
         zh, en = f"{zh}，操作人 {outcome.disabled_by}", f"{en} by {outcome.disabled_by}"
     if outcome.disabled_at is not None:
-        facts["disabled_at"] = since = _time(outcome.disabled_at)
+        facts["disabled_at"], since = _time(outcome.disabled_at), _time(outcome.disabled_at, zone)
         zh, en = f"{zh}，自 {since}", f"{en} since {since}"
     if outcome.disabled_until is not None:
-        facts["disabled_until"] = until = _time(outcome.disabled_until)
+        facts["disabled_until"], until = _time(outcome.disabled_until), _time(outcome.disabled_until, zone)
         zh, en = f"{zh}，至 {until}", f"{en} until {until}"
-    return Step("rule_disabled", zh, en, facts=facts)
+    return Step(
+        "rule_disabled",
+        zh,
+        en,
+        facts=facts,
+        change_zh=f"启用规则 {outcome.rule_id}（ToggleRule）",
+        change_en=f"switch rule {outcome.rule_id} on (ToggleRule)",
+    )
 
 
-def _sent(deliveries: Sequence[DeliveryTold]) -> Iterator[Step]:
+def _sent(deliveries: Sequence[DeliveryTold], zone: tzinfo) -> Iterator[Step]:
+    addresses = {delivery.id: delivery.address for delivery in deliveries}
     for delivery in deliveries:
         facts = {"delivery_id": delivery.id, "channel": delivery.address}
+        if delivery.fallback_of:
+            failed = addresses.get(delivery.fallback_of, delivery.fallback_of)
+            yield _instead_of_delivery(delivery, failed)
         for attempt in delivery.attempts:
             yield _attempt(attempt, facts)
-        yield _standing(delivery, facts)
+        yield _standing(delivery, facts, zone)
         for one in delivery.exceptions:
             yield Step(
                 "recipient_failed",
@@ -249,9 +360,16 @@ _HOLDS: Mapping[str, tuple[str, str]] = {
     "rate:member": ("等待成员频率额度", "the rate limit of a member"),
     "rate:robot": ("等待机器人频率额度", "the rate limit of the robot"),
     "rate:app": ("等待应用频率恢复", "the rate limit of the app"),
+    "quiet_hours": ("免打扰时段", "the quiet hours to end"),
+    "merging": ("与同类消息合并", "more of its kind, to go as one"),
     "retry:busy": ("企业微信繁忙，等待重试", "a further try, WeCom was busy"),
     "retry:not_sent": ("上次未能发出，等待重试", "a further try, nothing was sent"),
     "retry:token": ("等待新的 access_token", "a fresh access token"),
+    "retry:member": ("换用同群的另一个机器人重试", "a try by another robot of the group"),
+    "breaker:open": (
+        "发送通道连续失败，已暂停使用，等待恢复",
+        "its credential, which failed too often in a row, to work again",
+    ),
     "retry:unknown": ("上次结果不明，等待重试", "a further try, the last outcome is unclear"),
 }
 
@@ -271,6 +389,9 @@ def _words(table: Mapping[str, tuple[str, str]], code: str) -> tuple[str, str]:
 def _attempt(attempt: AttemptTold, facts: dict[str, str]) -> Step:
     zh, en = _ATTEMPTS[attempt.state]
     facts = facts | {"attempt_no": str(attempt.number), "state": str(attempt.state)}
+    if attempt.member:
+        facts["member"] = attempt.member
+        zh, en = f"{zh}，由 {attempt.member} 发出", f"{en}, by {attempt.member}"
     if attempt.errcode is not None:
         facts["errcode"] = str(attempt.errcode)
         zh, en = f"{zh}，errcode {attempt.errcode}", f"{en}, errcode {attempt.errcode}"
@@ -287,22 +408,50 @@ def _attempt(attempt: AttemptTold, facts: dict[str, str]) -> Step:
     )
 
 
-def _standing(delivery: DeliveryTold, facts: dict[str, str]) -> Step:
+def _standing(delivery: DeliveryTold, facts: dict[str, str], zone: tzinfo) -> Step:
     zh, en = _STANDINGS[delivery.status]
     zh, en = f"投递 {delivery.address} {zh}", f"delivery by {delivery.address} {en}"
     facts = facts | {"recipients": str(delivery.recipients)}
     if delivery.status is DeliveryStatus.DEFERRED:
-        hold_zh, hold_en = _words(_HOLDS, delivery.hold_reason)
+        hold_zh, hold_en = _hold(delivery.hold_reason)
         zh, en = f"{zh}：{hold_zh}", f"{en}, waiting for {hold_en}"
         facts["hold_reason"] = delivery.hold_reason
         if delivery.due_at is not None:
-            facts["until"] = until = _time(delivery.due_at)
+            facts["until"], until = _time(delivery.due_at), _time(delivery.due_at, zone)
             zh, en = f"{zh}，至 {until}", f"{en}, until {until}"
     elif delivery.reason:
         facts["reason"] = delivery.reason
-        zh, en = f"{zh}：{delivery.reason}", f"{en}: {delivery.reason}"
-    return Step(str(delivery.status), zh, en, delivery.updated_at, facts)
+        why_zh, why_en = _budget(delivery.reason) or (delivery.reason, delivery.reason)
+        zh, en = f"{zh}：{why_zh}", f"{en}: {why_en}"
+    change_zh, change_en = _change(delivery)
+    return Step(str(delivery.status), zh, en, delivery.updated_at, facts, change_zh, change_en)
 
 
-def _time(at: datetime) -> str:
-    return at.isoformat(" ", "seconds")
+def _hold(reason: str) -> tuple[str, str]:
+    return _budget(reason) or _words(_HOLDS, reason)
+
+
+def _budget(reason: str) -> tuple[str, str] | None:
+    kind, _, rest = reason.partition(":")
+    if kind != "budget":
+        return None
+    budget, _, whose = rest.partition(":")
+    return f"频率上限 {budget}（{whose}）", f"the budget {budget} of {whose}"
+
+
+def _change(delivery: DeliveryTold) -> tuple[str, str]:
+    """What would let through what is kept where no rule is: its other gates have told theirs."""
+    held = delivery.status is DeliveryStatus.DEFERRED
+    reason = delivery.hold_reason if held else delivery.reason
+    if held and reason == BREAKER:
+        return (
+            "修复该凭证后用 ResetBreaker 恢复使用",
+            "put right what fails, then close its breaker (ResetBreaker)",
+        )
+    if budget := _budget(reason):
+        return f"把优先级设为 urgent，或放宽{budget[0]}", f"make it urgent, or widen {budget[1]}"
+    return "", ""
+
+
+def _time(at: datetime, zone: tzinfo = UTC) -> str:
+    return at.astimezone(zone).isoformat(" ", "seconds")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from services.notifier.domain.cutting import head, size
+from shared.text.cutting import head, size
 from shared.values import value_class
 
 LEAST = 256

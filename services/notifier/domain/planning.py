@@ -6,8 +6,10 @@ One app call reaches up to a thousand people, a hundred departments and a hundre
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from services.notifier.domain.content import Content
+from services.notifier.domain.gates import OPEN, Passage, among
 from services.notifier.domain.routing import EVERYONE, Channel, Role, Target, TargetKind
 from services.notifier.domain.rules import Priority
 from shared.values import value_class
@@ -35,6 +37,8 @@ class Assignment:
     content: Content
     priority: Priority
     rule_version: int = 0
+    passage: Passage = OPEN
+    """What the gates say of it."""
 
 
 @value_class
@@ -50,6 +54,8 @@ class PlannedCall:
     rule_id: str = ""
     """The rule of the first recipient."""
     rule_version: int = 0
+    passage: Passage = OPEN
+    """What the gates say of it."""
 
     @property
     def channel(self) -> Channel:
@@ -72,12 +78,13 @@ def plan(assignments: Iterable[Assignment]) -> tuple[PlannedCall, ...]:
 
     Assignments of one channel, priority and content share calls up to ``MOST_PER_CALL``. Each target is expected once.
     """
-    groups: dict[tuple[Priority, str, Content, bool], list[Assignment]] = {}
+    groups: dict[tuple[Priority, str, Content, bool, Passage | None], list[Assignment]] = {}
     for one in assignments:
         target = one.recipient.target
         # "@all" makes the platform ignore the departments and tags beside it.
         alone = target.kind is TargetKind.USER and target.id == EVERYONE
-        groups.setdefault((one.priority, target.address, one.content, alone), []).append(one)
+        key = (one.priority, target.address, one.content, alone, None if one.passage is OPEN else one.passage)
+        groups.setdefault(key, []).append(one)
     calls = [
         PlannedCall(
             address,
@@ -86,11 +93,19 @@ def plan(assignments: Iterable[Assignment]) -> tuple[PlannedCall, ...]:
             tuple(one.recipient for one in batch),
             batch[0].recipient.rule_id,
             batch[0].rule_version,
+            OPEN if passage is None else _gathered(passage, address, priority, batch),
         )
-        for (priority, address, content, _), group in groups.items()
+        for (priority, address, content, _, passage), group in groups.items()
         for batch in _batches(group)
     ]
     return tuple(sorted(calls, key=lambda call: call.priority))
+
+
+def _gathered(passage: Passage, address: str, priority: Priority, batch: Sequence[Assignment]) -> Passage:
+    if passage.gathering is None:
+        return passage
+    targets = [one.recipient.target for one in batch]
+    return replace(passage, gathering=among(passage.gathering, address, priority, targets))
 
 
 def _batches(group: Sequence[Assignment]) -> Iterator[list[Assignment]]:

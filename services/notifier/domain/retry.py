@@ -128,6 +128,16 @@ def after(
             raise ValueError("the answer is still out")
 
 
+def by_another(following: Next, retries: int, now: datetime) -> Next:
+    """What follows where another robot serves the same group: what one cannot send the next one tries at once.
+
+    Not what may have arrived, and at most as often as anything is tried again.
+    """
+    if following.status is not DeliveryStatus.FAILED or retries >= len(DELAYS):
+        return following
+    return Next(DeliveryStatus.DEFERRED, due_at=now, hold_reason="retry:member", counts_as_retry=True)
+
+
 def forgotten(unclear_since: datetime | None, at: datetime) -> bool:
     """Whether the same bytes sent at *at* could arrive a second time as an app message.
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import StrEnum
 
+from services.notifier.domain import attributes as own
+from services.notifier.domain.attributes import Attributes
 from shared.errors import Invalid
 from shared.values import value_class
 
@@ -85,6 +87,8 @@ class Target:
     id: str
     account: str = ""
     """Name of the app credential that reaches it, never empty after ``checked``; empty for robots."""
+    attributes: Attributes = field(default=(), repr=False, compare=False)
+    """What is known of it as the holder of a role; not shown in logs, and the same address without it is the same."""
     address: str = field(init=False, repr=False, compare=False)
     """The channel as it is stored and shown: ``app:<credential>`` or ``robot:<name>``."""
     key: tuple[str, str, str] = field(init=False, repr=False, compare=False)
@@ -97,17 +101,26 @@ class Target:
         object.__setattr__(self, "key", (address, self.kind, self.id.lower() if user else self.id))
 
     @classmethod
-    def checked(cls, kind: TargetKind, ident: str, account: str = "", *, field: str = "target") -> Target:
+    def checked(
+        cls,
+        kind: TargetKind,
+        ident: str,
+        account: str = "",
+        attributes: Mapping[str, str] | None = None,
+        *,
+        field: str = "target",
+    ) -> Target:
         """The target, with the default account filled in.
 
-        Raises Invalid (FIELD_INVALID) for *field* where the id or the account cannot be one.
+        Raises Invalid (FIELD_INVALID) for *field* where the id, the account or an attribute cannot be one.
         """
         pattern, words = _IDS[kind]
         if not pattern.fullmatch(ident):
             raise Invalid.field(f"{field}.id", words)
         if not _ACCOUNT.fullmatch(account):
             raise Invalid.field(f"{field}.account", "a credential's name has letters, digits and - _ .")
-        return cls(kind, ident, "" if kind is TargetKind.ROBOT else account or DEFAULT_ACCOUNT)
+        known = own.checked(attributes, field=f"{field}.attributes") if attributes else ()
+        return cls(kind, ident, "" if kind is TargetKind.ROBOT else account or DEFAULT_ACCOUNT, known)
 
     @property
     def channel(self) -> Channel:

@@ -12,12 +12,15 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
+from services.notifier.domain import fallback as chains
 from services.notifier.domain.condition import Condition
 from services.notifier.domain.content import Format
+from services.notifier.domain.escalation import Escalation
+from services.notifier.domain.merging import MergeMode, Merging
 from services.notifier.domain.routing import Role
-from services.notifier.domain.template import MissingPolicy, Template
 from shared.errors import Invalid
 from shared.events.kinds import EventType, Field, FieldKind
+from shared.text.template import MissingPolicy, Template
 from shared.values import value_class
 
 
@@ -59,11 +62,17 @@ class Rule:
     """The stores it acts in; empty is all."""
     variables: tuple[Field, ...] = ()
     """What a type that the contract does not know is declared to carry; empty for one that it knows."""
+    merging: Merging | None = None
+    """How its messages are brought together; None leaves it to the policies."""
+    fallback: tuple[chains.Step, ...] | None = None
+    """Whom to tell instead, in order; None leaves it to ``domain.fallback``, empty is nobody."""
     enabled: bool = True
     disabled_until: datetime | None = None
     """When a muted rule wakes by itself; None where it is enabled or muted without end."""
     disabled_by: str = ""
     disabled_at: datetime | None = None
+    escalation: Escalation | None = None
+    """Until when somebody must have answered; None where nobody has to."""
     store_id: str = ""
     """The store whose own setting this is; empty is every store without one."""
     preset: bool = False
@@ -75,7 +84,7 @@ class Rule:
 
     def to_json(self) -> dict[str, object]:
         """What an operator decides about it, as plain JSON; its id, version and switch are kept beside it."""
-        return {
+        plain: dict[str, object] = {
             "event_type": self.event_type,
             "name": self.name,
             "priority": self.priority.word,
@@ -85,10 +94,16 @@ class Rule:
             "missing": self.missing.value,
             "condition": self.condition,
             "stores": list(self.stores),
+            "escalation": self.escalation and self.escalation.to_json(),
             "variables": [
                 {"name": one.name, "kind": one.kind.value, "required": one.required} for one in self.variables
             ],
         }
+        if self.merging is not None:
+            plain["merging"] = self.merging.to_json()
+        if self.fallback is not None:
+            plain["fallback"] = [chains.written(step) for step in self.fallback]
+        return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], *, id: str, version: int, preset: bool) -> Rule:  # noqa: A002
@@ -108,12 +123,24 @@ class Rule:
             variables=tuple(
                 Field(one["name"], FieldKind(one["kind"]), one["required"]) for one in plain["variables"]
             ),
+            merging=Merging.from_json(plain["merging"]) if "merging" in plain else None,
+            fallback=_steps(plain.get("fallback")),
+            escalation=Escalation.from_json(plain.get("escalation")),
             preset=preset,
         )
+
+    @property
+    def instead(self) -> tuple[chains.Step, ...]:
+        """Whom to tell instead, in order."""
+        return chains.chain(self.fallback, self.roles)
 
     def acts(self, now: datetime) -> bool:
         """Whether it is enabled at *now*, or its mute is over."""
         return self.enabled or (self.disabled_until is not None and self.disabled_until <= now)
+
+
+def _steps(plain: list[str] | None) -> tuple[chains.Step, ...] | None:
+    return None if plain is None else tuple(chains.read(one) for one in plain)
 
 
 @value_class
@@ -123,6 +150,8 @@ class Entry:
     rule: Rule
     template: Template | None
     condition: Condition | None = None
+    line: Template | None = None
+    """How an event reads in a digest; None is the template on one line."""
     problem: str = ""
     """Why it cannot speak: the contract changed under a stored rule."""
 
@@ -137,6 +166,7 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule], types: Mapping[str, EventType], *, version: int = 0) -> None:
         self.version = version
         self._entries: dict[str, list[Entry]] = {}
+        self._escalating: set[str] = set()
         compiled: dict[tuple[str, int], Entry] = {}
         for rule in sorted(rules, key=lambda rule: (rule.priority, rule.id, rule.store_id)):
             words = (rule.id, rule.version)
@@ -144,6 +174,12 @@ class RuleBook:
                 compiled[words] = _compile(rule, types)
             entry = replace(compiled[words], rule=rule)
             self._entries.setdefault(rule.event_type, []).append(entry)
+            if rule.escalation is not None:
+                self._escalating.add(rule.event_type)
+
+    def escalates(self, event_type: str) -> bool:
+        """Whether any rule that listens to *event_type* wants an answer; asked of every event, so it costs nothing."""
+        return event_type in self._escalating
 
     def entries(self, event_type: str, store_id: str) -> list[Entry]:
         """The rules that listen to *event_type* as they act in the store, the most urgent first, then by id.
@@ -159,12 +195,18 @@ class RuleBook:
             and (entry.rule.store_id == store_id or (not entry.rule.store_id and entry.rule.id not in own))
         ]
 
+    def everything(self) -> list[Entry]:
+        """Every rule, as it acts for all stores and as single stores have it, by event type."""
+        return [entry for listening in self._entries.values() for entry in listening]
+
 
 def _compile(rule: Rule, types: Mapping[str, EventType]) -> Entry:
     fields = rule.fields(types)
     try:
         condition = Condition(rule.condition, fields) if rule.condition else None
-        return Entry(rule, Template.compile(rule.template, fields), condition)
+        own_line = rule.merging.line if rule.merging is not None else ""
+        line = Template.compile(own_line, fields) if own_line else None
+        return Entry(rule, Template.compile(rule.template, fields), condition, line)
     except Invalid as refusal:
         return Entry(rule, None, problem=refusal.message)
 
@@ -176,11 +218,20 @@ def check(rule: Rule, types: Mapping[str, EventType]) -> Template:
     template: Template | None = None
     try:
         template = Template.compile(rule.template, fields)
+        if rule.escalation is not None and template.personal:
+            # The levels above are told the same words.
+            raise Invalid.field(
+                "template", "a rule that escalates speaks to nobody by name; leave out {to.…}"
+            )
     except Invalid as refusal:
         refusals.append(refusal)
     try:
         if rule.condition:
             Condition(rule.condition, fields)
+    except Invalid as refusal:
+        refusals.append(refusal)
+    try:
+        _check_merging(rule, fields)
     except Invalid as refusal:
         refusals.append(refusal)
     if template is not None and not refusals:
@@ -189,6 +240,28 @@ def check(rule: Rule, types: Mapping[str, EventType]) -> Template:
         raise refusals[0]
     violations = [one for refusal in refusals for one in refusal.violations]
     raise Invalid("FIELD_INVALID", "; ".join(refusal.message for refusal in refusals), violations=violations)
+
+
+def _check_merging(rule: Rule, fields: Mapping[str, Field]) -> None:
+    merging = rule.merging
+    if merging is None:
+        return
+    merging.check("merging")
+    if rule.priority is Priority.URGENT and merging.mode is not MergeMode.OFF:
+        raise Invalid.field(
+            "merging", "an urgent rule is never merged; choose another priority, or leave it out"
+        )
+    for name in merging.key:
+        if name not in fields:
+            raise Invalid.field(
+                "merging.key", f"the event has no field {name}; it has {', '.join(sorted(fields))}"
+            )
+    if merging.line:
+        try:
+            if Template.compile(merging.line, fields).personal:
+                raise Invalid.field("template", "a digest speaks to nobody by name; leave out {to.…}")
+        except Invalid as refusal:
+            raise Invalid.field("merging.line", refusal.message, reason=refusal.reason) from refusal
 
 
 def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]]:
@@ -200,8 +273,13 @@ def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]
         yield "variables", "a name stands twice; name each once"
     if not rule.roles or len(set(rule.roles)) < len(rule.roles):
         yield "roles", "name at least one, and none twice"
+    if wrong := chains.objection(rule.fallback or ()):
+        yield "fallback", wrong
     if rule.format not in (Format.TEXT, Format.MARKDOWN):
         yield "format", "a rule's words are text or markdown"
+    if rule.escalation is not None:
+        urgent, plain_text = rule.priority is Priority.URGENT, rule.format is Format.TEXT
+        yield from rule.escalation.objections(urgent=urgent, plain_text=plain_text)
 
 
 @value_class

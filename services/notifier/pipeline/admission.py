@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.notifier.domain.climbing import Opening, openings
 from services.notifier.domain.decision import Decision
-from services.notifier.pipeline.books import Book, Books
+from services.notifier.pipeline.books import Book, BookMoved, Books
 from services.notifier.pipeline.handing import claim_for
 from services.notifier.pipeline.job import Job
 from services.notifier.pipeline.planning import PlannedPart, Planner
 from services.notifier.pipeline.recording import WAKEUP
 from services.notifier.pipeline.sending import Senders
+from services.notifier.store import escalations
 from services.notifier.store.rulebook import lock_version
 from services.notifier.store.work import NewWork, Work
 from shared.bus import Incoming
@@ -54,9 +57,23 @@ class Plan:
 
     decision: Decision
     parts: tuple[PlannedPart, ...]
+    opened: tuple[Opening, ...] = ()
+    """What waits for an answer from now on."""
 
 
 Decide = Callable[[Book, datetime], Plan]
+
+
+class Beside(Protocol):
+    """What else recording an arrival takes, where it is new; in the same transaction."""
+
+    async def before(self, conn: AsyncConnection, now: datetime) -> None:
+        """Before anything of it is written. Raises what it is refused with; then nothing is recorded."""
+        ...
+
+    async def after(self, conn: AsyncConnection, plan: Plan, now: datetime) -> None:
+        """When all of it is written."""
+        ...
 
 
 @value_class
@@ -67,6 +84,8 @@ class Arrival:
     decide: Decide
     incoming: Incoming | None = None
     """The message it was read from; None for a caller who waits for the answer."""
+    beside: Beside | None = None
+    """Such an arrival is a batch of its own."""
 
 
 @value_class
@@ -89,16 +108,15 @@ class _Batch:
     parked: list[DeadLetter] = field(default_factory=list)
 
 
-class _BookMoved(Exception):
-    """The rulebook changed since it was read."""
-
-
 def by_rules(event: Event, incoming: Incoming | None = None) -> Arrival:
     """A business event, decided by the rules."""
 
     def decide(book: Book, now: datetime) -> Plan:
         decision = book.decide(event, now)
-        return Plan(decision, tuple(PlannedPart(call) for call in decision.calls))
+        opened: tuple[Opening, ...] = ()
+        if book.rules.escalates(event.type):
+            opened = tuple(openings(book.rules.entries(event.type, event.store_id), decision))
+        return Plan(decision, tuple(PlannedPart(call) for call in decision.calls), opened)
 
     return Arrival(event, decide, incoming)
 
@@ -140,7 +158,7 @@ class Admission:
                     partial(self._admit_in, arrivals=arrivals, parked=parked, book=book),
                 )
                 break
-            except _BookMoved:
+            except BookMoved:
                 book = await self._books.newer_than(book)
         self._measure(arrivals, batch)
         self._trace(arrivals, batch, started)
@@ -166,7 +184,7 @@ class Admission:
     ) -> _Batch:
         version = (await conn.execute(self._lock_version)).scalar_one()
         if version != book.version:
-            raise _BookMoved
+            raise BookMoved
         now = self._clock.now()
         earlier = await self._earlier(conn, arrivals, now)
         first: dict[Key, tuple[Arrival, Plan]] = {}
@@ -179,12 +197,22 @@ class Admission:
         batch = _Batch([])
         new = NewWork()
         planned = [pair for key, pair in first.items() if key in fresh]
-        await self._planner.plan(conn, [(a.event, p.parts) for a, p in planned], now, new, self._senders.free)
+        beside = [(a.beside, p) for a, p in planned if a.beside is not None]
+        for one, _ in beside:
+            await one.before(conn, now)
+        await self._planner.plan(
+            conn, [(a.event, p.parts) for a, p in planned], book.policies, now, new, self._senders.free
+        )
         await self._work.insert(conn, new)
+        await escalations.open_many(
+            conn, [escalations.row_of(a.event, one, now) for a, p in planned for one in p.opened]
+        )
         batch.parked = [*parked, *self._judge(arrivals, fresh, known, earlier, now, batch)]
         copies = [(a.store_id, a.event_id) for a in batch.admitted if a.standing is Standing.DUPLICATE]
         await inbox.count_duplicates(conn, copies)
         await dead.park(conn, batch.parked)
+        for one, plan in beside:
+            await one.after(conn, plan, now)
         if new.waiting:
             self._database.wakeups.notify(conn, WAKEUP)
         batch.jobs = new.jobs

@@ -1,13 +1,16 @@
-"""What the notifier announces when a delivery is over."""
+"""What the notifier announces when a delivery is over, or an escalation goes on."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from google.protobuf.message import Message
 from reach.events.v1 import notifier_events_pb2
 
+from services.notifier.domain.breaker import Breaker
 from services.notifier.domain.lifecycle import DeliveryStatus
 from services.notifier.pipeline.settling import Settled
+from services.notifier.store.escalations import Escalated
 from services.notifier.store.reading import DeliveryView
 from shared.db.outbox import NewEvent
 from shared.events.envelope import PROTOBUF, binary_headers
@@ -51,9 +54,40 @@ def cancelled(view: DeliveryView, now: datetime) -> NewEvent:
     return _event(outcome, view.store_id, view.traceparent, now)
 
 
+def escalated(one: Escalated, what: str, level: int, now: datetime, action: str = "") -> NewEvent:
+    """The event ``notifier.escalation.<what>``; nobody's name."""
+    outcome = notifier_events_pb2.EscalationOutcome(
+        event_id=one.event_id,
+        event_type=one.event_type,
+        rule_id=one.rule_id,
+        level=level,
+        action=action or None,
+        seconds=max(0.0, (now - one.opened_at).total_seconds()),
+    )
+    return _new(f"notifier.escalation.{what}", outcome, one.store_id, one.traceparent, now)
+
+
 def _event(
     outcome: notifier_events_pb2.DeliveryOutcome, store_id: str, traceparent: str | None, now: datetime
 ) -> NewEvent:
-    event_type, event_id = f"notifier.delivery.{outcome.status}", new_id()
+    return _new(f"notifier.delivery.{outcome.status}", outcome, store_id, traceparent, now)
+
+
+def breaker_changed(key: str, failed: Breaker, now: datetime, *, opened: bool) -> NewEvent:
+    """The event ``notifier.breaker.opened`` or ``.closed``; *failed* is how it stands, or stood before it closed."""
+    change = notifier_events_pb2.BreakerChange(
+        credential=key,
+        status="opened" if opened else "closed",
+        opening=failed.opening,
+        failures=failed.failures,
+        reason=failed.reason or None,
+        errcode=failed.errcode,
+        failed_probes=failed.failed_probes,
+    )
+    return _new(f"notifier.breaker.{change.status}", change, failed.store_id, None, now)
+
+
+def _new(event_type: str, data: Message, store_id: str, traceparent: str | None, now: datetime) -> NewEvent:
+    event_id = new_id()
     headers = binary_headers(event_type, event_id, store_id, "reach/notifier", now, traceparent=traceparent)
-    return NewEvent(event_id, event_type, store_id, outcome.SerializeToString(), PROTOBUF, headers, now)
+    return NewEvent(event_id, event_type, store_id, data.SerializeToString(), PROTOBUF, headers, now)

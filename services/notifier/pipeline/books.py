@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from services.notifier.domain.decide import decide
 from services.notifier.domain.decision import Decision
+from services.notifier.domain.policy import Policies
 from services.notifier.domain.routing import Bindings, Role
 from services.notifier.domain.rules import Rule, RuleBook
 from services.notifier.store.rulebook import EVERY_STORE, BookContents, Switch, read_book
@@ -26,18 +28,41 @@ class Book:
     contents: BookContents
     rules: RuleBook
     bindings: Bindings
-    zone: tzinfo
+    policies: Policies
+    zone: ZoneInfo
+    deputies: Bindings
+    """Who stands in for the holders of a role."""
+    cards: bool = True
+    """Whether somebody would hear the buttons of a card: the app's callback is configured."""
 
     def decide(self, event: Event, now: datetime) -> Decision:
         """What *event* causes at *now*."""
-        return decide(event, self.rules, self.bindings, zone=self.zone, now=now)
+        return decide(
+            event,
+            self.rules,
+            self.bindings,
+            zone=self.zone,
+            now=now,
+            policies=self.policies,
+            cards=self.cards,
+        )
+
+    def rule(self, rule_id: str, event_type: str, store_id: str) -> Rule | None:
+        """The rule of that id as it acts in the store; None where none does."""
+        entries = self.rules.entries(event_type, store_id)
+        return next((entry.rule for entry in entries if entry.rule.id == rule_id), None)
+
+
+class BookMoved(Exception):
+    """The rulebook changed since it was read."""
 
 
 class Books:
     """Holds the latest book. Admission checks its version inside its transaction, so an old one does no harm."""
 
-    def __init__(self, database: Database, zone: tzinfo) -> None:
+    def __init__(self, database: Database, zone: ZoneInfo, *, cards: bool = True) -> None:
         self._database = database
+        self._cards = cards
         self.zone = zone
         """That of every store, on whose clocks times are shown."""
         self._book: Book | None = None
@@ -60,14 +85,16 @@ class Books:
             contents = await read_book(conn)
         if self._book is not None and self._book.version == contents.version:
             return self._book
-        return open_book(contents, self.zone)
+        return open_book(contents, self.zone, cards=self._cards)
 
 
-def open_book(contents: BookContents, zone: tzinfo) -> Book:
+def open_book(contents: BookContents, zone: ZoneInfo, *, cards: bool = True) -> Book:
     """Take the stored rules and bindings apart."""
     bindings = {(binding.store_id, Role(binding.role)): binding.targets for binding in contents.bindings}
+    deputies = {(binding.store_id, Role(binding.role)): binding.deputies for binding in contents.bindings}
     rules = RuleBook(acting_rules(contents), EVENT_TYPES, version=contents.version)
-    return Book(contents.version, contents, rules, bindings, zone)
+    policies = Policies((row.policy for row in contents.policies), zone)
+    return Book(contents.version, contents, rules, bindings, policies, zone, deputies, cards)
 
 
 def acting_rules(contents: BookContents) -> Iterable[Rule]:

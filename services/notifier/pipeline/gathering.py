@@ -19,12 +19,27 @@ class Gathering:
     def __init__(self, admit: Callable[[Sequence[Arrival]], Awaitable[list[Admitted]]]) -> None:
         self._admit = admit
         self._waiting: asyncio.Queue[tuple[Arrival, asyncio.Future[Admitted]]] = asyncio.Queue()
+        self._alone: set[asyncio.Task[list[Admitted]]] = set()
 
     async def admit(self, arrival: Arrival) -> Admitted:
         """Have *arrival* recorded; raises what its batch was refused with."""
+        if arrival.beside is not None:
+            return await self._admit_alone(arrival)
         answer: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
         self._waiting.put_nowait((arrival, answer))
         return await answer
+
+    async def _admit_alone(self, arrival: Arrival) -> Admitted:
+        """It may be refused for reasons of its own, and it locks what events do not: no batch shares its fate."""
+        task = asyncio.create_task(self._admit_one(arrival))
+        self._alone.add(task)
+        task.add_done_callback(self._alone.discard)
+        # A caller who hangs up must not come between what was committed and who sends it.
+        (admitted,) = await asyncio.shield(task)
+        return admitted
+
+    async def _admit_one(self, arrival: Arrival) -> list[Admitted]:
+        return await self._admit([arrival])
 
     async def run(self, turn: Turn) -> None:
         """Admit until cancelled."""

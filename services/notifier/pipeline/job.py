@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.notifier.domain.content import Content
-from services.notifier.domain.routing import Target
+from services.notifier.domain.digest import Heading
+from services.notifier.domain.routing import Role, Target
+from shared.db.limits import Release
 from shared.wecom.outcome import Outcome
 
 
@@ -49,6 +52,30 @@ class Job:
     traceparent: str | None
     created_at: datetime
     lane: str | None = None
+    roles: Mapping[Target, Role] = field(default_factory=dict)
+    """What each of the targets that were found by a role is told for."""
+
+    heading: Heading | None = None
+    """Of a digest that still gathers: it gets its words when it goes."""
+
+    counted: tuple[Release, ...] = ()
+    """What it took of operators' budgets: given back where it certainly did not arrive."""
+    member: str = ""
+    """The robot of a pool that posts, as ``robot:<name>``; empty where the channel is one credential."""
+
+    others: bool = False
+    """Whether further robots serve the same group."""
+
+    fallback_step: int = 0
+    """Steps of its rule's fallback chain that led to it."""
+
+    probe: bool = False
+    """Whether it tries a credential whose breaker is open."""
+
+    @property
+    def credential(self) -> str:
+        """What it is sent with, as breakers know it."""
+        return self.member or self.channel
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -13,7 +13,10 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.pipeline.announcing import announcement
-from services.notifier.pipeline.job import Finished, Job
+from services.notifier.pipeline.books import Book
+from services.notifier.pipeline.breakers import Breakers, Change
+from services.notifier.pipeline.falling_back import Fallbacks
+from services.notifier.pipeline.job import Finished
 from services.notifier.pipeline.limits import Rates
 from services.notifier.pipeline.rests import Rests
 from services.notifier.pipeline.settling import Settled, late, settle
@@ -31,10 +34,16 @@ from shared.wecom.outcome import Outcome, State
 WAKEUP = "deliveries"
 """Given when deliveries become ready or change their due time."""
 
+ALERTS = "alerts"
+"""Given when a breaker opened or closed."""
+
 _BLAMES_WHAT_IS_WRITTEN = (Invalid, DataError, TypeError, ValueError, OverflowError)
 _UNWRITABLE = Outcome(
     State.UNKNOWN, cause="defect", detail="the answer could not be written down; see the log"
 )
+
+KeepCards = Callable[[AsyncConnection, Sequence[Settled]], Awaitable[None]]
+"""Remembers the cards among what was settled, in the same transaction."""
 
 BATCH = 200
 _IDLE = 5.0
@@ -51,10 +60,13 @@ class Recorder:
         outcomes: asyncio.Queue[Finished],
         rates: Rates,
         rests: Rests,
+        breakers: Breakers,
+        fallbacks: Fallbacks,
         clock: Clock,
         numbers: Metrics,
         *,
         announce_accepted: bool = True,
+        keep_cards: KeepCards | None = None,
         on_settled: Callable[[Sequence[str]], None] = lambda ids: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -63,9 +75,12 @@ class Recorder:
         self._outcomes = outcomes
         self._rates = rates
         self._rests = rests
+        self._breakers = breakers
+        self._fallbacks = fallbacks
         self._clock = clock
         self._numbers = numbers
         self._announce_accepted = announce_accepted
+        self._keep_cards = keep_cards
         self._on_settled = on_settled
         self._jitter = jitter
         self._batch: list[Finished] = []
@@ -133,29 +148,46 @@ class Recorder:
     async def _record(self, batch: Sequence[Finished]) -> None:
         now = self._clock.now()
         settled = [settle(one, now, self._jitter()) for one in batch]
-        kept = await self._database.transact(lambda conn: self._write(conn, settled))
+        book = await self._fallbacks.book(settled)
+        kept, changes = await self._database.transact(lambda conn: self._write(conn, settled, book))
         for one in settled:
             if one.next.rest_until is not None:
-                self._rests.note(one.job.channel, one.next.rest_until)
+                self._rests.note(one.job.credential, one.next.rest_until)
+        self._breakers.note(changes)
         self._measure(settled, kept)
         self._on_settled([one.job.delivery_id for one in settled])
 
-    async def _write(self, conn: AsyncConnection, settled: Sequence[Settled]) -> set[str]:
+    async def _write(
+        self, conn: AsyncConnection, settled: Sequence[Settled], book: Book | None
+    ) -> tuple[set[str], list[Change]]:
         kept = await self._work.settle(conn, [one.settlement for one in settled])
         await self._work.finish_attempts(
             conn, [one.attempt if one.job.delivery_id in kept else late(one.attempt) for one in settled]
         )
+        if self._keep_cards is not None:
+            await self._keep_cards(conn, settled)
         still_ours = [one for one in settled if one.job.delivery_id in kept]
         await self._work.mark_recipients(conn, [mark for one in still_ours for mark in one.marks])
-        await self._release(conn, [one.job for one in still_ours if one.unsent])
+        await self._release(conn, [one for one in still_ours if one.undelivered])
         await self._rests.save(conn, [one for one in still_ours if one.next.rest_until is not None])
         await self.announce(conn, still_ours)
-        if any(not one.final or one.job.lane is not None for one in still_ours):
+        now = self._clock.now()
+        more = await self._fallbacks.hand_on(conn, still_ours, book, now) if book is not None else []
+        if more or any(not one.final or one.job.lane is not None for one in still_ours):
             self._database.wakeups.notify(conn, WAKEUP)
-        return kept
+        changes = await self._breakers.record(conn, still_ours, now)
+        if any(change.closed for change in changes):
+            self._database.wakeups.notify(conn, WAKEUP)
+        if any(change.opened or change.closed for change in changes):
+            self._database.wakeups.notify(conn, outbox.WAKEUP, ALERTS, others=False)
+        return kept, changes
 
-    async def _release(self, conn: AsyncConnection, unsent: Sequence[Job]) -> None:
-        releases = [one for job in unsent for one in self._rates.releases(job, job.targets)]
+    async def _release(self, conn: AsyncConnection, undelivered: Sequence[Settled]) -> None:
+        # The platform counts what it refused, people do not.
+        releases = [one for settled in undelivered for one in settled.job.counted]
+        for settled in undelivered:
+            if settled.unsent:
+                releases += self._rates.releases(settled.job, settled.job.targets)
         await release_many(conn, releases, self._clock.now())
 
     async def announce(self, conn: AsyncConnection, settled: Sequence[Settled]) -> None:

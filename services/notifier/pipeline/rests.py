@@ -48,7 +48,7 @@ class Rests:
         for one in rested:
             until = one.next.rest_until
             assert until is not None
-            longest[one.job.channel] = max(until, longest.get(one.job.channel, until))
+            longest[one.job.credential] = max(until, longest.get(one.job.credential, until))
         for channel, until in sorted(longest.items()):
             values = {
                 "key": _PREFIX + channel,

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier.store.tables import attempt, delivery, recipient
+from services.notifier.store import bins, escalations, mobiles
+from services.notifier.store.tables import attempt, bin_item, card, delivery, recipient
 from shared.clock import Clock
-from shared.db import dead, idempotency, inbox, limits, outbox
+from shared.db import callbacks, dead, idempotency, inbox, limits, outbox
 from shared.db.engine import Database
 from shared.settings import Limits
 from shared.supervise import Turn
@@ -18,7 +19,8 @@ from shared.supervise import Turn
 EVERY = 60.0
 BATCH = 500
 OUTBOX_KEPT = timedelta(days=7)
-WINDOWS_KEPT = timedelta(days=1)
+WINDOWS_KEPT = timedelta(days=2)
+"""Longer than the longest window, which is a day and up to a sixtieth of one."""
 _PAUSE = 0.2
 _OPEN = ("pending", "deferred", "sending", "unknown")
 
@@ -49,14 +51,19 @@ class Retention:
 
     async def tidy(self, conn: AsyncConnection) -> bool:
         """One batch of everything; whether there may be more."""
+        # In the order in which others lock: deliveries, their escalations and cards; bins, then rates.
         now = self._clock.now()
         before = now - self._horizon
+        await mobiles.purge(conn, now)
         gone = [
             await self._deliveries(conn, before),
+            await escalations.purge(conn, before, BATCH),
+            await callbacks.purge(conn, now - callbacks.KEPT, BATCH),
             await inbox.purge(conn, before, BATCH),
             await outbox.purge(conn, now - OUTBOX_KEPT, BATCH),
             await dead.purge(conn, before, BATCH),
             await idempotency.purge(conn, now, BATCH),
+            await bins.purge(conn, before, BATCH),
             await limits.purge(conn, now - WINDOWS_KEPT, BATCH),
         ]
         return max(gone) >= BATCH
@@ -73,8 +80,10 @@ class Retention:
         old = [row for row in found if row.created_at < before]
         ids = [row.id for row in old if row.status not in _OPEN]
         if ids:
-            await conn.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(ids)))
-            await conn.execute(sa.delete(recipient).where(recipient.c.delivery_id.in_(ids)))
             await conn.execute(sa.delete(delivery).where(delivery.c.id.in_(ids)))
+            await conn.execute(sa.delete(attempt).where(attempt.c.delivery_id.in_(ids)))
+            await conn.execute(sa.delete(bin_item).where(bin_item.c.delivery_id.in_(ids)))
+            await conn.execute(sa.delete(card).where(card.c.id.in_(ids)))
+            await conn.execute(sa.delete(recipient).where(recipient.c.delivery_id.in_(ids)))
         self._past = old[-1].id if len(old) == BATCH else ""
         return len(old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ SEND_DEADLINE = timedelta(seconds=10)
 """Bound on one whole call, from connecting to the last byte of the answer, where the settings say nothing else."""
 
 LEASE_SHORT: Final = "nothing was sent: the lease had run short"
+BROKEN: Final = "nothing was sent: the breaker of its credential had opened"
 STOPPED: Final = "nothing was sent: the process was asked to stop"
 LEASE_MARGIN = timedelta(seconds=2)
 """What a lease must hold beyond the deadline, so that nobody else takes the delivery while we send it."""
@@ -48,11 +49,14 @@ class Senders:
         deadline: timedelta = SEND_DEADLINE,
         count: int = 64,
         backlog: int = 448,
+        refuses: Callable[[Job], bool] = lambda job: False,
     ) -> None:
+        """*refuses* says of a claimed job whether it may not be sent after all."""
         self._channels = channels
         self._outcomes = outcomes
         self._clock = clock
         self._deadline = deadline
+        self._refuses = refuses
         self._count = count
         self._capacity = count + backlog
         self._waiting: asyncio.PriorityQueue[tuple[datetime, int, Job]] = asyncio.PriorityQueue()
@@ -141,6 +145,9 @@ class Senders:
         started = self._clock.now()
         if job.lease_until - started < self._deadline + LEASE_MARGIN:
             self.withdraw([job], LEASE_SHORT)
+            return
+        if self._refuses(job):
+            self.withdraw([job], BROKEN)
             return
         # Until an answer says better, whether anything left is not known.
         outcome = Outcome(

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.notifier.domain import retry
+from services.notifier.domain import breaker, retry
+from services.notifier.domain.breaker import Sign
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.recipients import Refused, exceptions
 from services.notifier.domain.retry import Answer, Next, RetryClass, Spent
@@ -19,6 +20,15 @@ from shared.db.queue import Settlement
 from shared.values import value_class
 from shared.wecom.errcodes import RetryClass as WireClass
 from shared.wecom.outcome import Outcome
+
+_UNDELIVERED: Final = frozenset(
+    state.value
+    for state in (
+        AttemptState.NOT_SENT,
+        AttemptState.REJECTED_RETRYABLE,
+        AttemptState.REJECTED_PERMANENT,
+    )
+)
 
 LOST: Final = "the sender stopped before an answer came"
 """Detail of an attempt whose sender died or lost its lease."""
@@ -42,6 +52,11 @@ class Settled:
     marks: tuple[RecipientOutcome, ...]
     next: Next
     errcode: int | None
+    began: datetime
+    sign: Sign = Sign.NEITHER
+    """What it says about the credential."""
+    response_code: str | None = None
+    """What updates a card with buttons."""
 
     @property
     def final(self) -> bool:
@@ -53,6 +68,11 @@ class Settled:
         """Whether certainly nothing left, so that what was reserved for it is free again."""
         return self.attempt.state == AttemptState.NOT_SENT.value
 
+    @property
+    def undelivered(self) -> bool:
+        """Whether certainly nobody got it, so that what was counted for people is free again."""
+        return self.attempt.state in _UNDELIVERED
+
 
 def settle(finished: Finished, now: datetime, jitter: float) -> Settled:
     """What follows from an attempt that was made, or from one that was not for a reason of our own."""
@@ -62,7 +82,10 @@ def settle(finished: Finished, now: datetime, jitter: float) -> Settled:
         state = AttemptState.NOT_SENT
         return _settled(job, released, _attempt(job, state, now, detail=finished.why), (), now, None)
     answer = _answer(outcome)
+    said = breaker.sign(answer, refreshed=job.refreshes > 0)
     following = _policy(job, answer, now, finished.started_at, jitter)
+    if said is Sign.FAILS and job.others:
+        following = retry.by_another(following, job.retries, now)
     marks = _marks(job, outcome, following) if answer.state is not AttemptState.ACCEPTED else ()
     unclear = _unclear_since(job, answer.state, finished.started_at)
     attempt = AttemptOutcome(
@@ -75,7 +98,9 @@ def settle(finished: Finished, now: datetime, jitter: float) -> Settled:
         outcome.msgid or "",
         finished.finished_at,
     )
-    return _settled(job, following, attempt, marks, now, unclear, errcode=outcome.errcode)
+    settlement = _settlement(job, following, now, unclear)
+    began, code = finished.started_at, outcome.response_code
+    return Settled(job, settlement, attempt, marks, following, outcome.errcode, began, said, code)
 
 
 def settle_lost(job: Job, started_at: datetime, now: datetime, jitter: float) -> Settled:
@@ -91,6 +116,13 @@ def end_late(job: Job, now: datetime) -> Settled:
     made = replace(job, attempt_no=job.attempt_no - 1)
     attempt = _attempt(made, AttemptState.NOT_SENT, now, detail="")
     return _settled(made, retry.LOST, attempt, (), now, job.unclear_since)
+
+
+def end_dropped(job: Job, now: datetime, reason: str) -> Settled:
+    """The end of a claimed delivery for which a budget has no room and wants none made; no attempt was made."""
+    made = replace(job, attempt_no=job.attempt_no - 1)
+    attempt = _attempt(made, AttemptState.NOT_SENT, now, detail="")
+    return _settled(made, Next(DeliveryStatus.SUPPRESSED, reason), attempt, (), now, job.unclear_since)
 
 
 def late(attempt: AttemptOutcome) -> AttemptOutcome:
@@ -154,10 +186,13 @@ def _settled(
     marks: tuple[RecipientOutcome, ...],
     now: datetime,
     unclear_since: datetime | None,
-    *,
-    errcode: int | None = None,
 ) -> Settled:
-    settlement = Settlement(
+    settlement = _settlement(job, following, now, unclear_since)
+    return Settled(job, settlement, attempt, marks, following, None, now)
+
+
+def _settlement(job: Job, following: Next, now: datetime, unclear_since: datetime | None) -> Settlement:
+    return Settlement(
         id=job.delivery_id,
         epoch=job.epoch,
         status=following.status.value,
@@ -173,7 +208,6 @@ def _settled(
             "updated_at": now,
         },
     )
-    return Settled(job, settlement, attempt, marks, following, errcode)
 
 
 def put_off(job: Job, now: datetime, until: datetime, hold_reason: str) -> Settlement:

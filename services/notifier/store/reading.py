@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.routing import Target, TargetKind
-from services.notifier.store.tables import attempt, delivery, recipient
+from services.notifier.store.tables import NOT_WELL, OPEN, attempt, bin_item, delivery, recipient
 from shared.db.frozen import frozen
 from shared.db.inbox import Key
 from shared.db.rows import pack, rows
@@ -43,6 +44,7 @@ class AttemptView:
     owner: str
     started_at: datetime
     finished_at: datetime | None
+    member: str = ""
 
 
 @value_class
@@ -68,6 +70,10 @@ class DeliveryView:
     traceparent: str | None
     created_at: datetime
     updated_at: datetime
+    fallback_of: str | None = None
+    clicked_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None
     recipients: tuple[RecipientView, ...] = ()
     attempts: tuple[AttemptView, ...] = ()
 
@@ -104,6 +110,10 @@ _COLUMNS = (
     delivery.c.traceparent,
     delivery.c.created_at,
     delivery.c.updated_at,
+    delivery.c.fallback_of,
+    delivery.c.clicked_at,
+    delivery.c.acknowledged_at,
+    delivery.c.acknowledged_by,
 )
 
 
@@ -116,6 +126,15 @@ class _Statements:
         self.deliveries = frozen(
             dialect,
             sa.select(*_COLUMNS).select_from(events.join(delivery, planned)).order_by(delivery.c.id),
+        )
+        merged = (bin_item.c.store_id == events.c.store_id) & (bin_item.c.event_id == events.c.event_id)
+        # The first of a digest is the event it was planned for, which the statement above finds.
+        others = (delivery.c.id == bin_item.c.delivery_id) & (delivery.c.event_id != events.c.event_id)
+        self.digests = frozen(
+            dialect,
+            sa.select(events.c.store_id.label("of_store"), events.c.event_id.label("of_event"), delivery.c.id)
+            .select_from(events.join(bin_item, merged).join(delivery, others))
+            .order_by(delivery.c.id),
         )
         ids = rows(dialect, "ids", id=Id)
         self.recipients = frozen(
@@ -145,26 +164,50 @@ async def list_deliveries(
     """Deliveries by (created at, id), newest first, those before *before*; with recipients, without attempts."""
     # By the time first, for the index on it to bound the period and to give the order: by id, a planner reads from
     # the newest and throws away all there is before the period comes.
-    query = sa.select(*_COLUMNS).order_by(delivery.c.created_at.desc(), delivery.c.id.desc()).limit(limit)
-    for condition in _conditions(wanted, conn.dialect.name):
-        query = query.where(condition)
-    if before is not None:
-        at, last = before
-        query = query.where(
-            delivery.c.created_at <= at, sa.or_(delivery.c.created_at < at, delivery.c.id < last)
-        )
+    planned: sa.ColumnElement[Any] = delivery.c.created_at
+    if conn.dialect.name == "sqlite" and len(wanted.statuses) == 1 and wanted.statuses[0] in OPEN:
+        # Those that are not over are few, and in an index of their own: sooner sorted than found among all there were.
+        planned = sa.type_coerce(planned, sa.Text()).concat("")
+
+    def newest(asked: Filter, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        query = sa.select(*columns).order_by(planned.desc(), delivery.c.id.desc()).limit(limit)
+        for condition in _conditions(asked, conn.dialect.name):
+            query = query.where(condition)
+        if before is not None:
+            at, last = before
+            query = query.where(
+                delivery.c.created_at <= at, sa.or_(delivery.c.created_at < at, delivery.c.id < last)
+            )
+        return query
+
+    if len(wanted.statuses) > 1 and NOT_WELL.issuperset(wanted.statuses):
+        # The index has the newest of each; of several at once it has them in no order, and all would be read.
+        each = (newest(replace(wanted, statuses=(one,)), delivery.c.id) for one in wanted.statuses)
+        found = sa.union_all(*(sa.select(one.subquery().c.id) for one in each))
+        query = sa.select(*_COLUMNS).where(delivery.c.id.in_(found))
+        query = query.order_by(planned.desc(), delivery.c.id.desc()).limit(limit)
+    else:
+        query = newest(wanted, *_COLUMNS)
     return await _views(conn, (await conn.execute(query)).all(), attempts=False)
 
 
 def _conditions(wanted: Filter, dialect: str) -> Iterable[sa.ColumnElement[bool]]:
+    few = _few(wanted.statuses)
+    if few is not None:
+        yield few
     if wanted.stores is not None:
         store: sa.ColumnElement[str] = delivery.c.store_id
-        if dialect == "sqlite" and len(wanted.stores) > 1:
+        if dialect == "sqlite" and (len(wanted.stores) > 1 or wanted.event_id or few is not None):
             # The index by store gives several stores in no order; SQLite would take it and sort all they ever had.
+            # And for an event, or a status that few have, it would read all that one store ever had, for its order.
             store = store.concat("")
         yield store.in_(sorted(wanted.stores))
     if wanted.event_id:
-        yield delivery.c.event_id == wanted.event_id
+        # Both by an index of their own; an OR of the two would have the planner read all there is, for its order.
+        other = delivery.alias("planned_for")
+        own = sa.select(other.c.id).where(other.c.event_id == wanted.event_id)
+        merged = sa.select(bin_item.c.delivery_id).where(bin_item.c.event_id == wanted.event_id)
+        yield delivery.c.id.in_(own.union_all(merged))
     if wanted.event_types:
         yield delivery.c.event_type.in_(wanted.event_types)
     if wanted.statuses:
@@ -173,6 +216,15 @@ def _conditions(wanted: Filter, dialect: str) -> Iterable[sa.ColumnElement[bool]
         yield delivery.c.created_at >= wanted.start_at
     if wanted.end_at is not None:
         yield delivery.c.created_at < wanted.end_at
+
+
+def _few(statuses: Sequence[str]) -> sa.ColumnElement[bool] | None:
+    """What lets a planner take the partial index that *statuses* lie in: its very words, as a bound value is no proof."""
+    if statuses and NOT_WELL.issuperset(statuses):
+        return delivery.c.status.in_([sa.literal_column(f"'{one}'") for one in sorted(NOT_WELL)])
+    if len(statuses) == 1 and statuses[0] in OPEN:  # of several, SQLite would read the whole table
+        return delivery.c.status == sa.literal_column(f"'{statuses[0]}'")
+    return None
 
 
 async def get_deliveries(
@@ -193,13 +245,22 @@ async def deliveries_of_event(conn: AsyncConnection, event_id: str, store_id: st
 async def deliveries_of_events(
     conn: AsyncConnection, events: Collection[Key]
 ) -> dict[Key, list[DeliveryView]]:
-    """What was planned for each of *events*, as `deliveries_of_event` has it: three queries for all of them."""
+    """What was planned for each of *events*, as `deliveries_of_event` has it, with the digests they are part of.
+
+    Four queries for all of them, and three for digests where there are any.
+    """
     planned: dict[Key, list[DeliveryView]] = {key: [] for key in events}
     if planned:
         document = pack({"store_id": store, "event_id": event} for store, event in planned)
         found = (await conn.execute(_sql(conn).deliveries, {"events": document})).all()
         for view in await _views(conn, found, attempts=True):
             planned[view.store_id, view.event_id].append(view)
+        merged = (await conn.execute(_sql(conn).digests, {"events": document})).mappings().all()
+        if merged:
+            wanted = sorted({row["id"] for row in merged})
+            views = {view.id: view for view in await get_deliveries(conn, wanted, None)}
+            for row in merged:
+                planned[row["of_store"], row["of_event"]].append(views[row["id"]])
     return planned
 
 
@@ -211,22 +272,30 @@ async def events_of_target(
     stores: Collection[str] | None,
     limit: int,
 ) -> list[Key]:
-    """The events of what one address was sent in a period, newest first."""
+    """The events of what one address was sent in a period, by itself or in a digest, newest first."""
+    sent = [
+        recipient.c.kind == target.kind.value,
+        recipient.c.target == target.id,
+        delivery.c.created_at >= start_at,
+        delivery.c.created_at < end_at,
+    ]
+    if stores is not None:
+        sent.append(delivery.c.store_id.in_(sorted(stores)))
+    own = sa.select(delivery.c.event_id, delivery.c.store_id, delivery.c.id)
+    own = own.join_from(recipient, delivery, delivery.c.id == recipient.c.delivery_id).where(*sent)
+    merged = sa.select(bin_item.c.event_id, bin_item.c.store_id, delivery.c.id)
+    merged = (
+        merged.join_from(recipient, delivery, delivery.c.id == recipient.c.delivery_id)
+        .join(bin_item, bin_item.c.delivery_id == delivery.c.id)
+        .where(*sent)
+    )
+    told = sa.union_all(own, merged).subquery("told")
     query = (
-        sa.select(delivery.c.event_id, delivery.c.store_id, sa.func.max(delivery.c.id).label("newest"))
-        .join_from(recipient, delivery, delivery.c.id == recipient.c.delivery_id)
-        .where(
-            recipient.c.kind == target.kind.value,
-            recipient.c.target == target.id,
-            delivery.c.created_at >= start_at,
-            delivery.c.created_at < end_at,
-        )
-        .group_by(delivery.c.event_id, delivery.c.store_id)
-        .order_by(sa.desc("newest"))
+        sa.select(told.c.event_id, told.c.store_id, sa.func.max(told.c.id).label("newest"))
+        .group_by(told.c.event_id, told.c.store_id)
+        .order_by(sa.desc("newest"), told.c.event_id)
         .limit(limit)
     )
-    if stores is not None:
-        query = query.where(delivery.c.store_id.in_(sorted(stores)))
     return [(row.store_id, row.event_id) for row in await conn.execute(query)]
 
 
@@ -310,6 +379,7 @@ async def _attempts(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, list
                 row.owner,
                 row.started_at,
                 row.finished_at,
+                row.member or "",
             )
         )
     return found

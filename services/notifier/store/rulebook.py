@@ -15,9 +15,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.notifier.domain.policy import Policy
 from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.domain.rules import Rule
-from services.notifier.store.tables import role_binding, rule, rule_switch, rule_version, rulebook
+from services.notifier.store.tables import policy, role_binding, rule, rule_switch, rule_version, rulebook
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
 from shared.values import value_class
@@ -76,6 +77,21 @@ class Binding:
     targets: tuple[Target, ...]
     updated_at: datetime
     updated_by: str
+    deputies: tuple[Target, ...] = ()
+    """Who stands in for them."""
+
+    def to_json(self) -> dict[str, object]:
+        """Who it is and what is known of them, as plain JSON."""
+        return {"targets": _stored(self.targets), "deputies": _stored(self.deputies)}
+
+
+@value_class
+class PolicyRow:
+    """A policy, and who set it when."""
+
+    policy: Policy
+    updated_at: datetime
+    updated_by: str
 
 
 @value_class
@@ -87,6 +103,7 @@ class BookContents:
     """Those that are published."""
     switches: tuple[Switch, ...]
     bindings: tuple[Binding, ...]
+    policies: tuple[PolicyRow, ...] = ()
 
 
 def lock_version(dialect: DialectName) -> sa.Select[Any]:
@@ -102,12 +119,18 @@ async def read_book(conn: AsyncConnection) -> BookContents:
     rules = (await conn.execute(_VERSIONS.join_from(rule, rule_version, acting))).all()
     switches = (await conn.execute(sa.select(rule_switch))).all()
     bindings = (await conn.execute(sa.select(role_binding))).all()
+    policies = (await conn.execute(sa.select(policy).order_by(policy.c.subject, policy.c.store_id))).all()
     return BookContents(
         version=version,
         rules=tuple(_rule(row) for row in rules),
         switches=tuple(Switch(**r._mapping) for r in switches),
         bindings=tuple(
-            Binding(r.store_id, r.role, _targets(r.targets), r.updated_at, r.updated_by) for r in bindings
+            Binding(r.store_id, r.role, _targets(r.targets), r.updated_at, r.updated_by, _targets(r.deputies))
+            for r in bindings
+        ),
+        policies=tuple(
+            PolicyRow(Policy.from_json(r.store_id, r.subject, r.spec), r.updated_at, r.updated_by)
+            for r in policies
         ),
     )
 
@@ -229,11 +252,36 @@ async def set_binding(conn: AsyncConnection, dialect: DialectName, binding: Bind
         sa.insert(role_binding).values(
             store_id=binding.store_id,
             role=binding.role,
-            targets=[{"kind": t.kind.value, "id": t.id, "account": t.account} for t in binding.targets],
+            targets=_stored(binding.targets),
+            deputies=_stored(binding.deputies),
             updated_at=binding.updated_at,
             updated_by=binding.updated_by,
         )
     )
+
+
+async def set_policy(conn: AsyncConnection, dialect: DialectName, row: PolicyRow) -> None:
+    """Replace the policy for one subject and turn the page; one that says nothing is taken away."""
+    await _turn_page(conn, dialect)
+    said = row.policy
+    key = (policy.c.store_id == said.store_id, policy.c.subject == said.subject)
+    await conn.execute(sa.delete(policy).where(*key))
+    if not said.empty:
+        await conn.execute(
+            sa.insert(policy).values(
+                store_id=said.store_id,
+                subject=said.subject,
+                spec=said.to_json(),
+                updated_at=row.updated_at,
+                updated_by=row.updated_by,
+            )
+        )
+
+
+async def version_now(conn: AsyncConnection) -> int:
+    """The version, without holding it."""
+    found: int = (await conn.execute(sa.select(rulebook.c.version))).scalar_one()
+    return found
 
 
 async def _turn_page(conn: AsyncConnection, dialect: DialectName) -> None:
@@ -244,5 +292,16 @@ async def _turn_page(conn: AsyncConnection, dialect: DialectName) -> None:
     )
 
 
-def _targets(stored: Sequence[dict[str, str]]) -> tuple[Target, ...]:
-    return tuple(Target(TargetKind(t["kind"]), t["id"], t["account"]) for t in stored)
+def _stored(targets: Sequence[Target]) -> list[dict[str, object]]:
+    return [
+        {"kind": one.kind.value, "id": one.id, "account": one.account}
+        | ({"attributes": dict(one.attributes)} if one.attributes else {})
+        for one in targets
+    ]
+
+
+def _targets(stored: Sequence[dict[str, Any]]) -> tuple[Target, ...]:
+    return tuple(
+        Target(TargetKind(t["kind"]), t["id"], t["account"], tuple(sorted(t.get("attributes", {}).items())))
+        for t in stored
+    )

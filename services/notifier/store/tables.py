@@ -1,9 +1,13 @@
 """The notifier's own tables; the inbox, outbox, dead letters and limits beside them are ``shared.db.tables``.
 
 rulebook ── one row whose version moves with every change of rules or roles
-rule, rule_version, rule_switch, role_binding ── what operators decide
+rule, rule_version, rule_switch, role_binding, policy ── what operators decide
 delivery ─┬─ recipient ── who; unique per (event, store, channel, target, part)
           └─ attempt   ── each try, written before its request leaves
+bin ── what gathers to be one message; bin_item ── the events in it, which stay when it was emptied
+breaker ── how each credential stands that ever failed
+escalation ─┬─ escalation_note ── what happened to it, for Explain
+            └─ card ── a delivery's card with buttons, and the update it waits for
 """
 
 from __future__ import annotations
@@ -15,6 +19,17 @@ from shared.db.types import Id, Instant, Json
 
 SENDING = "sending"
 """The running state of a delivery."""
+
+OPEN = frozenset({"pending", "deferred", SENDING})
+"""States of deliveries that are not over, each with an index of its own."""
+
+NOT_WELL = frozenset({"failed", "unknown", "suppressed", "expired", "cancelled"})
+"""States of those that ended otherwise than accepted: few among many."""
+
+NOT_WELL_WHERE = "status IN ('cancelled', 'expired', 'failed', 'suppressed', 'unknown')"
+"""The same, as the index on them has it: SQLite takes it only where a question has the same words."""
+UPDATING = "updating"
+"""The running state of a card's update."""
 
 metadata = sa.MetaData()
 
@@ -65,9 +80,49 @@ role_binding = sa.Table(
     sa.Column("store_id", Id, primary_key=True),  # '' is the default of every store
     sa.Column("role", Id, primary_key=True),
     sa.Column("targets", Json, nullable=False),
+    sa.Column("deputies", Json, nullable=False, server_default="[]"),
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("updated_by", sa.Text, nullable=False),
 )
+
+policy = sa.Table(
+    "policy",
+    metadata,
+    sa.Column("store_id", Id, primary_key=True),  # '' is every store
+    sa.Column("subject", Id, primary_key=True),  # '' is everybody
+    sa.Column("spec", Json, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("updated_by", sa.Text, nullable=False),
+)
+
+bin_ = sa.Table(
+    "bin",
+    metadata,
+    sa.Column("key", Id, primary_key=True),
+    sa.Column("delivery_id", Id),  # what gathers; NULL while nothing does
+    sa.Column("free_at", Instant),  # until when it cools down
+    sa.Column("cool_seconds", sa.Float, nullable=False),  # how long it cools once it was emptied
+    sa.Column("updated_at", Instant, nullable=False),
+)
+sa.Index(
+    "bin_by_delivery",
+    bin_.c.delivery_id,
+    postgresql_where=sa.text("delivery_id IS NOT NULL"),
+    sqlite_where=sa.text("delivery_id IS NOT NULL"),
+)
+sa.Index("bin_by_age", bin_.c.updated_at)
+
+bin_item = sa.Table(
+    "bin_item",
+    metadata,
+    sa.Column("delivery_id", Id, primary_key=True),
+    sa.Column("store_id", Id, primary_key=True),
+    sa.Column("event_id", Id, primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("line", sa.Text, nullable=False),
+)
+sa.Index("bin_item_in_order", bin_item.c.delivery_id, bin_item.c.at, bin_item.c.event_id)
+sa.Index("bin_item_by_event", bin_item.c.event_id, bin_item.c.store_id)
 
 delivery = sa.Table(
     "delivery",
@@ -90,6 +145,12 @@ delivery = sa.Table(
     sa.Column("traceparent", sa.Text),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("go_at", Instant, nullable=False),  # from when on nothing of ours held it back on purpose
+    sa.Column("clicked_at", Instant),  # when a button of its card was first pressed
+    sa.Column("acknowledged_at", Instant),
+    sa.Column("acknowledged_by", sa.Text),
+    sa.Column("fallback_of", Id),  # the delivery that failed and that this one stands in for
+    sa.Column("fallback_step", sa.Integer),  # how many steps of the rule's chain are used up
     *due_indexes("delivery", running=SENDING),
 )
 sa.Index("delivery_by_event", delivery.c.event_id, delivery.c.store_id)
@@ -104,6 +165,16 @@ sa.Index(
     delivery.c.id,
     postgresql_where=sa.text("status = 'unknown'"),
     sqlite_where=sa.text("status = 'unknown'"),
+)
+
+# They are what one looks for; one that goes well is never in it, so that it costs the common case nothing. By status
+# first: one of them may be as rare as one likes, and nobody reads all the others to learn that there is none.
+sa.Index(
+    "delivery_not_well",
+    delivery.c.status,
+    delivery.c.created_at,
+    postgresql_where=sa.text(NOT_WELL_WHERE),
+    sqlite_where=sa.text(NOT_WELL_WHERE),
 )
 
 recipient = sa.Table(
@@ -125,6 +196,15 @@ recipient = sa.Table(
 sa.Index("recipient_by_delivery", recipient.c.delivery_id)
 sa.Index("recipient_by_target", recipient.c.kind, recipient.c.target, recipient.c.delivery_id)
 
+known_mobile = sa.Table(
+    "known_mobile",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("mobile_hash", Id, primary_key=True),  # keyed, so that it cannot be guessed back
+    sa.Column("userid", sa.Text, nullable=False),  # '' is nobody's
+    sa.Column("looked_up_at", Instant, nullable=False),
+)
+
 attempt = sa.Table(
     "attempt",
     metadata,
@@ -137,6 +217,103 @@ attempt = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("vendor_msgid", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("member", sa.Text),  # the robot of a pool that made it
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
 )
+
+breaker = sa.Table(
+    "breaker",
+    metadata,
+    sa.Column("key", Id, primary_key=True),  # the credential: app:<name> or robot:<name>
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("since", Instant),
+    sa.Column("failed_at", Instant),
+    sa.Column("opening", sa.Integer, nullable=False),
+    sa.Column("failed_probes", sa.Integer, nullable=False),
+    sa.Column("opened_at", Instant),
+    sa.Column("retry_at", Instant),
+    sa.Column("probe", Id, nullable=False),
+    sa.Column("probe_until", Instant),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("errcode", sa.Integer),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("store_id", Id, nullable=False),
+    sa.Column("alert", sa.Text, nullable=False),  # '' none, due, sent, undeliverable
+    sa.Column("alerted_at", Instant),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("updated_by", sa.Text, nullable=False),
+)
+escalation = sa.Table(
+    "escalation",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("store_id", Id, nullable=False),
+    sa.Column("event_id", Id, nullable=False),
+    sa.Column("rule_id", Id, nullable=False),
+    sa.Column("rule_version", sa.Integer, nullable=False),
+    sa.Column("event_type", sa.Text, nullable=False),
+    # What the next level is told, as it was decided: a rule that changes meanwhile changes nothing here.
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("roles", Json, nullable=False),
+    sa.Column("after_seconds", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("level", sa.Integer, nullable=False),
+    sa.Column("due_at", Instant, nullable=False),
+    sa.Column("opened_at", Instant, nullable=False),
+    sa.Column("climbed_at", Instant, nullable=False),  # when its present level was told
+    sa.Column("answered_at", Instant),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("answered_via", sa.Text),
+    sa.Column("action", sa.Text),
+    sa.Column("traceparent", sa.Text),
+)
+sa.Index(
+    "escalation_by_event",
+    escalation.c.event_id,
+    escalation.c.store_id,
+    escalation.c.rule_id,
+    unique=True,
+)
+sa.Index(
+    "escalation_due",
+    escalation.c.due_at,
+    postgresql_where=sa.text("state = 'open'"),
+    sqlite_where=sa.text("state = 'open'"),
+)
+sa.Index("escalation_by_time", escalation.c.opened_at)
+
+escalation_note = sa.Table(
+    "escalation_note",
+    metadata,
+    sa.Column("escalation_id", Id, primary_key=True),
+    sa.Column("kind", Id, primary_key=True),
+    sa.Column("level", sa.Integer, primary_key=True),
+    sa.Column("who", Id, primary_key=True),
+    sa.Column("action", Id, primary_key=True),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("via", sa.Text, nullable=False),
+    sa.Column("counted", sa.Boolean, nullable=False),
+    sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("delivery_id", Id, nullable=False),
+    sa.Column("told", Json, nullable=False),
+)
+
+card = sa.Table(
+    "card",
+    metadata,
+    sa.Column("id", Id, primary_key=True),  # its delivery's
+    sa.Column("store_id", Id, nullable=False),
+    sa.Column("event_id", Id, nullable=False),
+    sa.Column("rule_id", Id, nullable=False),
+    sa.Column("channel", Id, nullable=False),
+    sa.Column("code", sa.Text),  # updates the card, once, within 72 hours
+    sa.Column("code_at", Instant),
+    sa.Column("reason", sa.Text),
+    sa.Column("updated_at", Instant, nullable=False),
+    *due_columns(),
+    *due_indexes("card", running=UPDATING),
+)
+sa.Index("card_by_event", card.c.event_id, card.c.store_id, card.c.rule_id)

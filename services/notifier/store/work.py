@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,17 +13,41 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.content import Content
-from services.notifier.domain.routing import Target, TargetKind
+from services.notifier.domain.digest import Heading
+from services.notifier.domain.routing import Role, Target, TargetKind
 from services.notifier.pipeline.job import Job
+from services.notifier.store import bins
+from services.notifier.store.bins import NewItem
 from services.notifier.store.tables import SENDING, attempt, delivery, recipient
 from shared.db.frozen import Together, frozen
-from shared.db.queue import DueQueue, Settlement
+from shared.db.queue import DEFERRED, PENDING, DueQueue, Settlement
 from shared.db.rows import insert_rows, pack, rows
 from shared.db.types import DialectName, Id, Instant
 from shared.values import value_class
 
+GATHERING = "gathering"
+"""Beside the words of a delivery that gathers: how they will be headed when it goes."""
+
 SETTLED = ("retries", "refreshes", "resend_mark", "unclear_since", "reason", "updated_at")
 """Columns of its own that a settled delivery brings."""
+
+
+# What a new row never has: each column that is read from the document costs, on every event.
+_NOT_AT_FIRST = (
+    "unclear_since",
+    "clicked_at",
+    "acknowledged_at",
+    "acknowledged_by",
+    "fallback_of",
+    "fallback_step",
+)
+
+
+def _columns(table: sa.Table, without: Collection[str]) -> list[str]:
+    return [column.name for column in table.c if column.name not in without]
+
+
+_STARTED = _columns(attempt, ("errcode", "finished_at"))
 
 
 @dataclass(slots=True)
@@ -34,6 +58,8 @@ class NewWork:
     recipients: list[dict[str, object]] = field(default_factory=list)
     attempts: list[dict[str, object]] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
+    items: list[NewItem] = field(default_factory=list)
+    """Events that were added to digests."""
     waiting: bool = False
     """Whether some of them wait to be claimed."""
 
@@ -71,12 +97,18 @@ class Work:
         self._insert_deliveries = frozen(dialect, insert_rows(dialect, delivery, "deliveries"))
         self._insert = Together(
             dialect,
-            deliveries=insert_rows(dialect, delivery, "deliveries"),
-            recipients=insert_rows(dialect, recipient, "recipients"),
-            attempts=insert_rows(dialect, attempt, "attempts"),
+            deliveries=insert_rows(dialect, delivery, "deliveries", _columns(delivery, _NOT_AT_FIRST)),
+            recipients=insert_rows(
+                dialect, recipient, "recipients", _columns(recipient, ("status", "reason"))
+            ),
+            attempts=insert_rows(dialect, attempt, "attempts", _STARTED),
         )
-        self._insert_attempts = frozen(dialect, insert_rows(dialect, attempt, "attempts"))
+        self._insert_attempts = frozen(dialect, insert_rows(dialect, attempt, "attempts", _STARTED))
         self._finish_attempts = frozen(dialect, _finish_attempts(dialect))
+        meant = rows(dialect, "meant", id=Id, go_at=Instant)
+        self._keep_until = frozen(
+            dialect, sa.update(delivery).where(delivery.c.id == meant.c.id).values(go_at=meant.c.go_at)
+        )
         self._mark_recipients = _mark_recipients(dialect)
         self._move_recipients = _move_recipients(dialect)
 
@@ -89,6 +121,8 @@ class Work:
                 "attempts": pack(new.attempts),
             }
             await self._insert.execute(conn, documents)
+        if new.items:
+            await bins.add(conn, new.items)
 
     async def insert_deliveries(self, conn: AsyncConnection, planned: Sequence[Mapping[str, object]]) -> None:
         """Insert deliveries alone."""
@@ -177,10 +211,31 @@ class Work:
         self, conn: AsyncConnection, found: Sequence[RowMapping], now: datetime
     ) -> list[tuple[Job, RowMapping]]:
         targets = await _targets(conn, [row["id"] for row in found]) if found else {}
-        return [(_job(row, targets.get(row["id"], ()), now), row) for row in found]
+        return [(_job(row, targets.get(row["id"], {}), now), row) for row in found]
+
+    async def leave_lane(self, conn: AsyncConnection, job: Job) -> None:
+        """Move what of the job's event waits in its lane to a lane of its own, where it keeps back no other event."""
+        t = delivery.c
+        mine = (t.event_id == job.event_id, t.store_id == job.store_id, t.lane == job.lane)
+        waiting = t.status.in_((PENDING, DEFERRED))
+        away = {"lane": f"{job.lane}#{job.event_id}"}
+        await conn.execute(sa.update(delivery).where(*mine, waiting).values(away))
+
+    async def keep_until(self, conn: AsyncConnection, meant: Mapping[str, datetime]) -> None:
+        """Remember until when deliveries are kept on purpose, from which on their latency counts."""
+        if meant:
+            document = pack({"id": key, "go_at": until} for key, until in sorted(meant.items()))
+            await conn.execute(self._keep_until, {"meant": document})
+
+    async def write_contents(self, conn: AsyncConnection, contents: Mapping[str, Content]) -> None:
+        """Give digests that were emptied the words they go with."""
+        for delivery_id, content in sorted(contents.items()):
+            written = {"content": content.to_json()}
+            await conn.execute(sa.update(delivery).where(delivery.c.id == delivery_id).values(written))
 
 
-def _job(row: RowMapping, targets: Sequence[Target], now: datetime) -> Job:
+def _job(row: RowMapping, targets: Mapping[Target, Role | None], now: datetime) -> Job:
+    gathering = row["content"].get(GATHERING)
     return Job(
         delivery_id=row["id"],
         store_id=row["store_id"],
@@ -191,6 +246,8 @@ def _job(row: RowMapping, targets: Sequence[Target], now: datetime) -> Job:
         part=row["part"],
         content=Content.from_json(row["content"]),
         targets=tuple(targets),
+        roles={target: role for target, role in targets.items() if role is not None},
+        heading=None if gathering is None else Heading.from_json(gathering),
         priority=row["priority"],
         # The row counts settled attempts; the one to be made, or that was under way, is the next.
         attempt_no=row["attempt_no"] + 1,
@@ -204,20 +261,27 @@ def _job(row: RowMapping, targets: Sequence[Target], now: datetime) -> Job:
         traceparent=row["traceparent"],
         created_at=row["created_at"],
         lane=row["lane"],
+        fallback_step=row["fallback_step"] or 0,
     )
 
 
-async def _targets(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, list[Target]]:
+async def _targets(conn: AsyncConnection, ids: Sequence[str]) -> dict[str, dict[Target, Role | None]]:
     query = (
-        sa.select(recipient.c.delivery_id, recipient.c.kind, recipient.c.target, recipient.c.channel)
+        sa.select(
+            recipient.c.delivery_id,
+            recipient.c.kind,
+            recipient.c.target,
+            recipient.c.channel,
+            recipient.c.role,
+        )
         .where(recipient.c.delivery_id.in_(ids), recipient.c.status.is_(None))
         .order_by(recipient.c.delivery_id, recipient.c.kind, recipient.c.target)
     )
-    found: dict[str, list[Target]] = defaultdict(list)
+    found: dict[str, dict[Target, Role | None]] = defaultdict(dict)
     for row in await conn.execute(query):
         kind = TargetKind(row.kind)
         account = "" if kind is TargetKind.ROBOT else row.channel.partition(":")[2]
-        found[row.delivery_id].append(Target(kind, row.target, account))
+        found[row.delivery_id][Target(kind, row.target, account)] = Role(row.role) if row.role else None
     return found
 
 
@@ -233,6 +297,7 @@ def started_attempt(job: Job, owner: str, now: datetime) -> dict[str, object]:
         "vendor_msgid": "",
         "owner": owner,
         "started_at": now,
+        "member": job.member or None,
     }
 
 

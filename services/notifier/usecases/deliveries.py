@@ -12,9 +12,10 @@ from services.notifier.domain.lifecycle import DeliveryStatus, Verb, after
 from services.notifier.pipeline.announcing import cancelled
 from services.notifier.pipeline.recording import WAKEUP
 from services.notifier.pipeline.waiting import Settling
-from services.notifier.store import reading
+from services.notifier.store import bins, reading
 from services.notifier.store.reading import DeliveryView
 from services.notifier.store.tables import delivery, recipient
+from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
 from shared.db import outbox
 from shared.db.engine import Database
@@ -31,9 +32,10 @@ _log = structlog.get_logger("reach.notifier.deliveries")
 class Deliveries:
     """Changes deliveries one by one; who is sending one at that moment wins."""
 
-    def __init__(self, database: Database, settling: Settling, clock: Clock) -> None:
+    def __init__(self, database: Database, settling: Settling, audit: AuditLog, clock: Clock) -> None:
         self._database = database
         self._settling = settling
+        self._audit = audit
         self._clock = clock
 
     async def replay(self, delivery_id: str, stores: Collection[str] | None, *, once: Once) -> DeliveryView:
@@ -80,10 +82,13 @@ class Deliveries:
                 asked = sa.update(recipient).where(recipient.c.delivery_id == delivery_id)
                 await conn.execute(asked.values(status=None, reason=None))
             else:
+                await bins.abandon(conn, delivery_id)  # what comes from now on gathers anew
                 await outbox.add(conn, [cancelled(view, now)])
                 self._database.wakeups.notify(conn, outbox.WAKEUP, others=False)
             # A lane that was blocked by what is gone now may go on.
             self._database.wakeups.notify(conn, WAKEUP)
+            told = {"event_id": view.event_id, "was": view.status}
+            await self._audit.record(conn, NewEntry(once.name, delivery_id, view.store_id, detail=told), now)
             return True
 
         if await self._database.transact(write):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from services.notifier.domain.content import Fitted, app_payload, fit, payload_bytes, robot_payload
 from services.notifier.domain.decision import Decision, Verdict
-from services.notifier.domain.planning import PlannedCall
+from services.notifier.domain.gates import Gate, GateNote, Way
+from services.notifier.domain.planning import PlannedCall, Recipient
+from services.notifier.domain.policy import Counted, Excess, Policies
 from services.notifier.domain.routing import Channel
 from services.notifier.pipeline.admission import Arrival, Standing, by_rules
 from services.notifier.pipeline.books import Books
@@ -23,7 +26,7 @@ from shared.db.limits import peek_many
 from shared.errors import Conflict, Invalid
 from shared.events.envelope import make_event
 from shared.ids import new_id
-from shared.limits import Wait
+from shared.limits import Granted, Wait
 from shared.telemetry.traces import current_traceparent, traceparent_or_new
 from shared.values import value_class
 
@@ -47,7 +50,10 @@ class Rehearsed:
     fitted: Fitted
     payload: str
     earliest_at: datetime | None
+    """When it would go; None is at once, or never where it is dropped."""
     held_by: str
+    gates: tuple[GateNote, ...]
+    """What each gate says of it, in the order in which they are asked."""
 
 
 @value_class
@@ -139,27 +145,112 @@ class Pushes:
             event_type, data, id=f"preview-{new_id()}", store_id=store_id, now=now, source="grpc", door="grpc"
         )
         decision = (await self._books.fresh()).decide(event, now)
-        return Preview(decision, await self.rehearse(decision.calls))
+        return Preview(decision, await self.rehearse(store_id, decision.calls, decision.notes))
 
-    async def rehearse(self, calls: Sequence[PlannedCall]) -> list[Rehearsed]:
-        """*calls* as they would be made now, one after the other, and what would hold each."""
-        held = await self._held(calls, self._clock.now())
-        return [_rehearse(call, wait) for call, wait in zip(calls, held, strict=True)]
+    async def rehearse(
+        self, store_id: str, calls: Sequence[PlannedCall], notes: Sequence[GateNote] = ()
+    ) -> list[Rehearsed]:
+        """*calls* as they would be made now, one after the other, and what each gate says of them.
 
-    async def _held(self, calls: Sequence[PlannedCall], now: datetime) -> list[Wait | None]:
-        """For each call, the limit that would hold its last recipient, if any."""
-        keys = [
-            [key for target in call.targets if (key := self._rates.key(call.address, target)) is not None]
+        *notes* are what the gates that need no count found when they were planned.
+        """
+        now = self._clock.now()
+        counts = await self._counted(store_id, calls, (await self._books.fresh()).policies, now)
+        return [_rehearse(call, notes, found) for call, found in zip(calls, counts, strict=True)]
+
+    async def _counted(
+        self, store_id: str, calls: Sequence[PlannedCall], policies: Policies, now: datetime
+    ) -> list[list[GateNote]]:
+        """What budgets and rates say of each call, the recipient that waits longest speaking for all."""
+        tolls = [
+            [
+                (
+                    one,
+                    self._rates.toll(
+                        call.address, one.target, policies, store_id, one.role, call.priority, now
+                    ),
+                )
+                for one in call.recipients
+            ]
             for call in calls
         ]
-        asked = [(key, self._rates.limits_of(key)) for group in keys for key in group]
+        asked = [
+            window
+            for group in tolls
+            for _, toll in group
+            for window in [
+                *((one.key, one.limits) for one in toll.budgets),
+                *([toll.rate] if toll.rate else []),
+            ]
+        ]
         async with self._database.read() as conn:
             verdicts = iter(await peek_many(conn, asked, now))
-        longest: list[Wait | None] = []
-        for group in keys:
-            waits = [verdict for _ in group if isinstance(verdict := next(verdicts), Wait)]
-            longest.append(max(waits, key=lambda one: one.until, default=None))
-        return longest
+        found: list[list[GateNote]] = []
+        for call, group in zip(calls, tolls, strict=True):
+            notes: list[GateNote] = []
+            for one, toll in group:
+                notes += [_budget(counted, next(verdicts), call, one, now) for counted in toll.budgets]
+                if toll.rate is not None:
+                    notes.append(_rate(self._rates.hold_reason(toll.rate[0]), next(verdicts), call, one))
+            found.append(_longest(notes))
+        return found
+
+
+def _budget(
+    counted: Counted, verdict: Granted | Wait, call: PlannedCall, one: Recipient, now: datetime
+) -> GateNote:
+    policy, budget = counted.policy, counted.budget
+    note = GateNote(
+        Gate.BUDGET,
+        Way.GO,
+        call.rule_id,
+        (str(one.target),),
+        f"{policy.words} {budget.name}",
+        policy.words_zh,
+    )
+    if not isinstance(verdict, Wait):
+        return note
+    dropped = budget.excess is Excess.DROP
+    more = f"{budget.most + 1}"
+    return replace(
+        note,
+        way=Way.DROP if dropped else Way.HOLD,
+        until=None if dropped else budget.free_at(verdict.until, now, counted.zone),
+        change_zh=f"把优先级设为 urgent，或把{policy.words_zh}的频率上限从 {budget.most} 提到 {more}",
+        change_en=f"make it urgent, or raise the budget of {policy.words} from {budget.most} to {more}",
+    )
+
+
+def _rate(limit: str, verdict: Granted | Wait, call: PlannedCall, one: Recipient) -> GateNote:
+    note = GateNote(Gate.RATE, Way.GO, call.rule_id, (str(one.target),), limit)
+    if not isinstance(verdict, Wait):
+        return note
+    return replace(
+        note,
+        way=Way.HOLD,
+        policy=f"{limit}:{verdict.limit_name}",
+        until=verdict.until,
+        change_zh="等待；平台的频率上限不能提高，可以合并消息或换一个接收对象",
+        change_en="wait: the platform's limit cannot be raised; merge the messages or tell somebody else",
+    )
+
+
+def _longest(notes: Sequence[GateNote]) -> list[GateNote]:
+    """One note a gate and policy: the one that holds longest, for all its targets."""
+    found: dict[tuple[Gate, str], GateNote] = {}
+    for note in notes:
+        key = (note.gate, note.policy)
+        before = found.get(key)
+        if before is None or _stay(note) > _stay(before):
+            found[key] = note
+    passed = {note.gate for note in found.values() if note.way is not Way.GO}
+    return [note for note in found.values() if note.way is not Way.GO or note.gate not in passed]
+
+
+def _stay(note: GateNote) -> tuple[int, float]:
+    """How long it keeps a message, to be compared: not at all, for a while, for good."""
+    way = {Way.GO: 0, Way.DROP: 2}.get(note.way, 1)
+    return way, 0.0 if note.until is None else note.until.timestamp()
 
 
 def keyed_id(kind: str, key: str) -> str:
@@ -181,17 +272,29 @@ def _conflict(event_id: str, keyed: bool) -> Conflict:
     )
 
 
-def _rehearse(call: PlannedCall, wait: Wait | None) -> Rehearsed:
+def _rehearse(call: PlannedCall, notes: Sequence[GateNote], counted: Sequence[GateNote]) -> Rehearsed:
     sample = "preview"
     fitted = fit(call.content, call.channel, sample)
     if call.channel is Channel.ROBOT:
         payload = robot_payload(call.content)
     else:
         payload = app_payload(call.content, call.targets, agent_id=0, delivery_id=sample)
+    mine = {str(target) for target in call.targets}
+    rules = {one.rule_id for one in call.recipients}
+    gates = [note for note in notes if note.rule_id in rules and mine.intersection(note.targets)]
+    gates += counted
+    first = next((note for note in gates if note.way is not Way.GO), None)
+    dropped = any(note.way is Way.DROP for note in gates)
+    earliest = max((note.until for note in gates if note.until is not None), default=None)
     return Rehearsed(
         call,
         fitted,
         payload_bytes(payload).decode(),
-        wait.until if wait is not None else None,
-        wait.limit_name if wait is not None else "",
+        None if dropped else earliest,
+        "" if first is None else _held_by(first),
+        tuple(gates),
     )
+
+
+def _held_by(note: GateNote) -> str:
+    return note.policy.rpartition(":")[2] if note.gate is Gate.RATE else note.gate.value

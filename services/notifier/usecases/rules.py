@@ -8,10 +8,10 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier.domain.content import room
-from services.notifier.domain.cutting import size
+from services.notifier.domain.content import Format, room, shown_on_card
 from services.notifier.domain.decide import decide
 from services.notifier.domain.decision import Decision
+from services.notifier.domain.personal import sample
 from services.notifier.domain.routing import ROLE_NAMES, Channel, Role, Target
 from services.notifier.domain.rules import Preset, Rule, RuleBook, check
 from services.notifier.pipeline.books import Book, Books, acting_rules
@@ -26,6 +26,7 @@ from services.notifier.store.rulebook import (
     set_binding,
     set_switch,
 )
+from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
@@ -35,6 +36,7 @@ from shared.events.catalogue import EVENT_TYPES
 from shared.events.envelope import make_event
 from shared.ids import new_id
 from shared.rpc.principal import current, visible_stores
+from shared.text.cutting import size
 from shared.values import value_class
 
 
@@ -49,6 +51,7 @@ class RoleHolders:
     inherited: bool
     updated_at: datetime | None
     updated_by: str
+    deputies: tuple[Target, ...] = ()
 
 
 @value_class
@@ -70,11 +73,18 @@ class Rules:
     """What operators may look at and change."""
 
     def __init__(
-        self, database: Database, books: Books, clock: Clock, presets: Sequence[Preset], bind: Bind
+        self,
+        database: Database,
+        books: Books,
+        audit: AuditLog,
+        clock: Clock,
+        presets: Sequence[Preset],
+        bind: Bind,
     ) -> None:
         """*bind* has this service hear further event types; it lasts."""
         self._database = database
         self._books = books
+        self._audit = audit
         self._clock = clock
         self._presets = {preset.rule.id: preset for preset in presets}
         self._bind = bind
@@ -155,6 +165,7 @@ class Rules:
                 raise Invalid.field("version", f"rule {rule_id} has versions 1 to {head.latest}")
             check(versions[version], EVENT_TYPES)
             await rulebook.set_acting(conn, rule_id, version)
+            await self._note(conn, once, versions[version], now)
 
         await self._database.transact(write)
         rule = await self.get_rule(rule_id, EVERY_STORE)
@@ -179,7 +190,9 @@ class Rules:
             if await once.is_first(conn, now):
                 if await rulebook.hold(conn, self._database.dialect, rule_id) is None:
                     raise _absent(rule_id)
+                latest = (await rulebook.read_versions(conn, rule_id))[0].rule
                 await rulebook.drop_rule(conn, rule_id)
+                await self._note(conn, once, latest, now)
 
         await self._database.transact(write)
 
@@ -208,6 +221,7 @@ class Rules:
                 assert head is not None  # every preset is brought in at the start
                 again = RuleVersion(replace(rule, version=head.latest + 1), "restored", now, by)
                 await rulebook.add_version(conn, again, publish=True)
+                await self._note(conn, once, again.rule, now)
 
         await self._database.transact(write)
         return [await self.get_rule(rule.id, EVERY_STORE) for rule in changed]
@@ -228,7 +242,7 @@ class Rules:
         )
         book = await self._books.fresh()
         alone = RuleBook([rule], EVENT_TYPES, version=book.version)
-        return saved, decide(event, alone, book.bindings, zone=book.zone, now=now)
+        return saved, decide(event, alone, book.bindings, zone=book.zone, now=now, cards=book.cards)
 
     async def _save(
         self, rule: Rule, number: Callable[[Head | None], int], *, draft: bool, comment: str, once: Once
@@ -248,11 +262,20 @@ class Rules:
                 await rulebook.add_rule(conn, new, publish=not draft)
             else:
                 await rulebook.add_version(conn, new, publish=not draft)
+            await self._note(conn, once, new.rule, now, draft=draft)
 
         await self._database.transact(write)
         if not draft:
             await self._hear(rule)
         return replace(saved, rule=await self.latest(rule.id))
+
+    async def _note(
+        self, conn: AsyncConnection, once: Once, rule: Rule, now: datetime, **more: object
+    ) -> None:
+        """Write into the audit log what was done to *rule*; of one for a single store, as that store's."""
+        told = {"version": rule.version, "stores": list(rule.stores), **more}
+        store = rule.stores[0] if len(rule.stores) == 1 else EVERY_STORE
+        await self._audit.record(conn, NewEntry(once.name, rule.id, store, rule.to_json(), told), now)
 
     def _example(self, event_type: str) -> Mapping[str, object] | None:
         found = (one.example for one in self._presets.values() if one.rule.event_type == event_type)
@@ -266,14 +289,12 @@ class Rules:
         """Check *rule*, and say how its words come out for the example of its type, if there is one."""
         template = check(rule, EVENT_TYPES)
         example = self._example(rule.event_type)
-        limit = room(Channel.APP, rule.format)
         if example is None:
-            return Saved(rule, "", 0, limit)
+            return Saved(rule, "", 0, _room(rule, ""))
         known = EVENT_TYPES[rule.event_type]
-        rendered = template.render(
-            normalise(known, example), self._books.zone, rule.format.dialect, rule.missing
-        )
-        return Saved(rule, rendered.text, size(rendered.text), limit)
+        data = {**normalise(known, example), **sample(template, rule.roles)}
+        rendered = template.render(data, self._books.zone, rule.format.dialect, rule.missing)
+        return Saved(rule, rendered.text, size(rendered.text), _room(rule, rendered.text))
 
     async def list_rules(self, store_id: str, event_type: str) -> list[Rule]:
         """The rules as they act in the store (all stores when empty), by id."""
@@ -320,6 +341,8 @@ class Rules:
                 await set_switch(conn, self._database.dialect, switch)
                 if store_id == EVERY_STORE:
                     await drop_store_switches(conn, rule_id)
+                told = {"enabled": enabled, "until": until.isoformat() if until else "", "comment": comment}
+                await self._audit.record(conn, NewEntry(once.name, rule_id, store_id, detail=told), now)
 
         await self._database.transact(write)
         return await self.get_rule(rule_id, store_id)
@@ -330,18 +353,39 @@ class Rules:
         return [_holders(book, role, store_id) for role in Role]
 
     async def set_targets(
-        self, role: Role, store_id: str, targets: tuple[Target, ...], *, once: Once
+        self,
+        role: Role,
+        store_id: str,
+        targets: tuple[Target, ...],
+        deputies: tuple[Target, ...] = (),
+        *,
+        once: Once,
     ) -> RoleHolders:
-        """Replace the holders of a role in one store or by default."""
+        """Replace the holders of a role, and who stands in for them, in one store or by default."""
+        if deputies and not targets:
+            raise Invalid.field("deputies", "a deputy stands in for somebody; name targets beside them")
         now = self._clock.now()
-        binding = Binding(store_id, role.value, targets, now, current().subject)
+        binding = Binding(store_id, role.value, targets, now, current().subject, deputies)
 
         async def write(conn: AsyncConnection) -> None:
             if await once.is_first(conn, now):
                 await set_binding(conn, self._database.dialect, binding)
+                told = {"targets": [str(one) for one in targets]}
+                if deputies:
+                    told["deputies"] = [str(one) for one in deputies]
+                done = NewEntry(once.name, role.value, store_id, binding.to_json(), told)
+                await self._audit.record(conn, done, now)
 
         await self._database.transact(write)
         return _holders(await self._books.fresh(), role, store_id)
+
+
+def _room(rule: Rule, text: str) -> int:
+    """Bytes that an app message leaves for *text*; a card, which counts characters, for as many as it shows."""
+    if rule.escalation is None:
+        return room(Channel.APP, rule.format)
+    shown = shown_on_card(text)
+    return size(shown) if shown != text else room(Channel.APP, Format.TEMPLATE_CARD)
 
 
 def _visible(rule: Rule) -> bool:
@@ -372,6 +416,7 @@ def _holders(book: Book, role: Role, store_id: str) -> RoleHolders:
         inherited=store_id != EVERY_STORE and store_id not in found,
         updated_at=binding.updated_at if binding is not None else None,
         updated_by=binding.updated_by if binding is not None else "",
+        deputies=binding.deputies if binding is not None else (),
     )
 
 

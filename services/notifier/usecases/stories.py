@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain.content import Content
 from services.notifier.domain.decision import Decision
+from services.notifier.domain.escalation import Level
 from services.notifier.domain.explain import AttemptTold, DeliveryTold, RecipientTold, Step, Story, explain
+from services.notifier.domain.explain_escalation import EscalationTold, Happened, escalation_steps
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.planning import PlannedCall, Recipient
 from services.notifier.domain.routing import Role, Target
 from services.notifier.domain.rules import Priority
+from services.notifier.store import escalation_stories
+from services.notifier.store.escalations import Escalated, Note
 from services.notifier.store.reading import (
     DeliveryView,
     deliveries_of_events,
@@ -52,8 +56,10 @@ class Told:
 class Stories:
     """Tells stories from what was recorded."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, zone: tzinfo = UTC) -> None:
         self._database = database
+        self.zone = zone
+        """On whose clocks sentences give times."""
 
     async def of_id(self, wanted: str, stores: Collection[str] | None) -> list[Told]:
         """The stories of an event, message or delivery id in *stores* (None: every store).
@@ -65,7 +71,7 @@ class Stories:
             if not rows:
                 owners = await get_deliveries(conn, [wanted], stores)
                 rows = await _rows(conn, [(view.store_id, view.event_id) for view in owners])
-            told = await _told(conn, rows)
+            told = await _told(conn, rows, self.zone)
             told += [_parked(wanted, letter) for letter in await of_event(conn, wanted, stores)]
         return told or [_not_found(wanted)]
 
@@ -75,7 +81,7 @@ class Stories:
         """The stories of what one address was sent in a period, the newest first; at most 100."""
         async with self._database.read() as conn:
             found = await events_of_target(conn, target, start_at, end_at, stores, MOST_EVENTS)
-            return await _told(conn, await _rows(conn, found))
+            return await _told(conn, await _rows(conn, found), self.zone)
 
 
 async def _rows(conn: AsyncConnection, keys: Sequence[inbox.Key]) -> list[RowMapping]:
@@ -84,15 +90,22 @@ async def _rows(conn: AsyncConnection, keys: Sequence[inbox.Key]) -> list[RowMap
     return [found[key] for key in keys if key in found]
 
 
-async def _told(conn: AsyncConnection, rows: Sequence[RowMapping]) -> list[Told]:
+async def _told(conn: AsyncConnection, rows: Sequence[RowMapping], zone: tzinfo) -> list[Told]:
     """The stories of *rows*, in that order; as many queries for a hundred of them as for one."""
     keys = [(row["store_id"], row["event_id"]) for row in rows]
     views = await deliveries_of_events(conn, keys)
-    return [_story(row, views[key]) for key, row in zip(keys, rows, strict=True)]
+    opened = await escalation_stories.of_events(conn, keys)
+    return [_story(row, views[key], opened.get(key, []), zone) for key, row in zip(keys, rows, strict=True)]
 
 
-def _story(row: RowMapping, views: Sequence[DeliveryView]) -> Told:
-    decision = Decision.from_json(row["decision"], [_call(view) for view in views])
+def _story(
+    row: RowMapping,
+    views: Sequence[DeliveryView],
+    opened: Sequence[tuple[Escalated, Sequence[Note]]],
+    zone: tzinfo,
+) -> Told:
+    planned = [_call(view) for view in views if not view.fallback_of]
+    decision = Decision.from_json(row["decision"], planned)
     story = Story(
         received_at=row["received_at"],
         door=row["door"],
@@ -100,19 +113,41 @@ def _story(row: RowMapping, views: Sequence[DeliveryView]) -> Told:
         deliveries=[_delivery(view) for view in views],
         duplicates=row["duplicates"],
         derived_id=row["derived_id"],
+        zone=zone,
     )
     return Told(
         event_id=row["event_id"],
         store_id=row["store_id"],
         event_type=row["event_type"],
         verdict=row["decision"]["verdict"],
-        steps=explain(story),
+        steps=[
+            *explain(story),
+            *(step for one, notes in opened for step in escalation_steps(_escalation(one, notes))),
+        ],
         deliveries=views,
         duplicates=row["duplicates"],
         received_at=row["received_at"],
         traceparent=row["traceparent"],
         derived_id=row["derived_id"],
     )
+
+
+def _escalation(one: Escalated, notes: Sequence[Note]) -> EscalationTold:
+    happened = [
+        Happened(
+            note.kind,
+            Level(note.level),
+            note.at,
+            note.who,
+            note.action,
+            note.via == "card",
+            note.counted,
+            note.comment,
+            note.told,
+        )
+        for note in notes
+    ]
+    return EscalationTold(one.rule_id, one.opening.title, one.opening.after, one.opened_at, happened)
 
 
 def _call(view: DeliveryView) -> PlannedCall:
@@ -137,6 +172,7 @@ def _delivery(view: DeliveryView) -> DeliveryTold:
         reason=view.reason,
         hold_reason=view.hold_reason or "",
         due_at=view.due_at,
+        fallback_of=view.fallback_of or "",
         exceptions=[
             RecipientTold(one.target, one.reason) for one in view.recipients if one.status is not None
         ],
@@ -149,6 +185,7 @@ def _delivery(view: DeliveryView) -> DeliveryTold:
                 one.errcode,
                 one.http_status,
                 one.detail,
+                one.member,
             )
             for one in view.attempts
         ],

@@ -22,9 +22,9 @@ from services.notifier.domain.content import (
     robot_payload,
     room,
 )
-from services.notifier.domain.cutting import atoms, clip, head, size
 from services.notifier.domain.routing import Channel, Target, TargetKind
 from shared.errors import Invalid
+from shared.text.cutting import atoms, clip, head, size
 from tests.notifier.domain.builders import user
 
 TEXTS = st.text(alphabet=st.sampled_from("a字👍\u0301\n <@li>[]()`*"), max_size=400).map(lambda t: t * 20)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from services.notifier.domain.decide import decide
+from services.notifier.domain.decision import Decision, RuleOutcome, RuleResult
 from services.notifier.domain.explain import AttemptTold, DeliveryTold, RecipientTold, Story, explain
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.routing import Role
@@ -98,3 +99,37 @@ def test_has_words_for_every_state(status, state):
 def test_a_preview_has_no_arrival():
     decision = decide(event(), RuleBook([rule()], TYPES), MANAGER, zone=SHANGHAI, now=NOW)
     assert codes(explain(Story(None, "", decision))) == ["rule_matched", "planned"]
+
+
+def test_what_somebody_wrote_matches_no_rule():
+    outcome = RuleOutcome("", 0, "", RuleResult.PLANNED, Priority.NORMAL)
+    assert not explain(Story(None, "", Decision("m1", "message", "s1", 1, (outcome,), (), ())))
+
+
+@pytest.mark.parametrize(
+    ("held", "change"),
+    [
+        (delivery(DeliveryStatus.DEFERRED, hold_reason="breaker:open", due_at=NOW), "ResetBreaker"),
+        (delivery(DeliveryStatus.DEFERRED, hold_reason="budget:30/1h:role:manager", due_at=NOW), "30/1h"),
+        (delivery(DeliveryStatus.SUPPRESSED, reason="budget:30/1h:role:manager@s1"), "role:manager@s1"),
+    ],
+)
+def test_says_what_would_let_a_delivery_through_that_a_breaker_or_a_budget_keeps(held, change):
+    step = tell(rule(), deliveries=[held])[-1]
+    assert change in step.change_zh
+    assert change in step.change_en
+    assert "budget:" not in step.zh + step.en
+
+
+def test_says_no_change_for_a_delivery_that_only_waits_its_turn():
+    held = delivery(DeliveryStatus.DEFERRED, hold_reason="rate:member", due_at=NOW)
+    step = tell(rule(), deliveries=[held])[-1]
+    assert (step.change_zh, step.change_en) == ("", "")
+
+
+def test_sentences_give_times_on_the_stores_clocks_and_facts_in_utc():
+    off = rule(enabled=False, disabled_by="wang", disabled_at=NOW)
+    (_, step) = tell(off, zone=SHANGHAI)
+    assert step.facts["disabled_at"].endswith("+00:00")
+    assert NOW.astimezone(SHANGHAI).isoformat(" ", "seconds") in step.zh
+    assert "+08:00" in step.en

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.notifier.domain.cutting import size
 from services.notifier.domain.paging import paginate
+from shared.text.cutting import size
 
 LIMIT = 420
 LINK = "[链接](https://example.com/orders/1)"

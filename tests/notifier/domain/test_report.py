@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.notifier.domain.content import LIMITS, RESEND_MARK, Format, fit
-from services.notifier.domain.cutting import size
 from services.notifier.domain.report.monitor import (
     CheckStatus,
     CodeBlock,
@@ -27,6 +26,7 @@ from services.notifier.domain.report.planner import Mentions, ReportPlan, choose
 from services.notifier.domain.report.render import KEEPS, TEXT_MOST, drafts
 from services.notifier.domain.routing import Channel
 from shared.errors import Invalid
+from shared.text.cutting import size
 from tests.notifier.domain.builders import SHANGHAI
 from tests.notifier.domain.reports import FULL, QUIET, REPORTS, ms
 from tests.support.golden import check_golden

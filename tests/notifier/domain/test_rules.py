@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from services.notifier.domain.neutral import Dialect
 from services.notifier.domain.routing import ROLE_NAMES, Role
 from services.notifier.domain.rules import Priority, RuleBook, parse_presets
-from services.notifier.domain.template import Template
 from shared.errors import Invalid
 from shared.events.canonical import normalise
 from shared.events.catalogue import EVENT_TYPES
+from shared.text.neutral import Dialect
+from shared.text.template import Template
 from tests.notifier.domain.builders import NOW, PRESETS, SECOND, SHANGHAI, SHOP, TYPES, rule
 
 ALL = parse_presets(PRESETS.read_text("utf-8"), EVENT_TYPES)

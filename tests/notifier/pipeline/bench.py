@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,9 @@ from services.notifier.domain.routing import Target, TargetKind
 from services.notifier.domain.rules import Priority
 from services.notifier.pipeline.admission import Admission, Arrival, Plan
 from services.notifier.pipeline.books import Book, Books
+from services.notifier.pipeline.breakers import Breakers, figures_of
 from services.notifier.pipeline.dispatch import Dispatcher
+from services.notifier.pipeline.falling_back import Fallbacks
 from services.notifier.pipeline.job import Finished, Job
 from services.notifier.pipeline.limits import Rates
 from services.notifier.pipeline.planning import PlannedPart, Planner
@@ -27,10 +30,13 @@ from services.notifier.pipeline.rests import Rests
 from services.notifier.pipeline.sending import Senders
 from services.notifier.store.tables import attempt, delivery, metadata, recipient, rulebook
 from services.notifier.store.work import Work
+from shared.audit import AuditLog
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.tables import shared_metadata
+from shared.db.types import DialectName
 from shared.events.envelope import make_event
+from shared.secrets import SecretKey
 from shared.settings import Limits
 from shared.telemetry.metrics import Metrics
 from shared.wecom.outcome import Outcome, State
@@ -60,6 +66,11 @@ class World:
         return await self.answer(job)
 
 
+def audit_log(dialect: DialectName) -> AuditLog:
+    """Keeps account of what a test does by hand."""
+    return AuditLog(dialect, SecretKey(bytes(32)))
+
+
 def user(name: str) -> Target:
     """A member, through the default app."""
     return Target.checked(TargetKind.USER, name)
@@ -70,20 +81,37 @@ def robot(name: str) -> Target:
     return Target.checked(TargetKind.ROBOT, name)
 
 
+_work = cache(Work)
+"""Statements alone, which take longer to put together than most tests take."""
+
+
 class Replica:
     """One replica's pipeline; its loops turn only when told to."""
 
     def __init__(self, database: Database, clock: Clock, owner: str = "a", **limits: Any) -> None:
         self.database, self.clock, self.owner = database, clock, owner
         self.world = World()
-        self.work, self.rests = Work(database.dialect), Rests(database.dialect)
+        self.work, self.rests = _work(database.dialect), Rests(database.dialect)
         self.rates = Rates.of(Limits(**limits))
         self.outcomes: asyncio.Queue[Finished] = asyncio.Queue()
-        self.senders = Senders(self.world, self.outcomes, clock)
         numbers = Metrics()
+        self.breakers = Breakers(figures_of(Limits(**limits)), numbers, jitter=lambda: 0.0)
+        self.senders = Senders(self.world, self.outcomes, clock, refuses=self.breakers.refuses)
+        self.books = Books(database, ZoneInfo("Asia/Shanghai"))
+        planner = Planner(self.work, self.rates, self.rests, self.breakers, numbers, owner, LEASE)
         self.recorder = Recorder(
-            database, self.work, self.outcomes, self.rates, self.rests, clock, numbers, jitter=lambda: 0.0
+            database,
+            self.work,
+            self.outcomes,
+            self.rates,
+            self.rests,
+            self.breakers,
+            Fallbacks(self.books, planner, self.work),
+            clock,
+            numbers,
+            jitter=lambda: 0.0,
         )
+        self.pools: dict[str, tuple[str, ...]] = {}
         self.dispatcher = Dispatcher(
             database,
             self.work,
@@ -91,15 +119,19 @@ class Replica:
             self.recorder,
             self.rates,
             self.rests,
+            self.books,
+            self.breakers,
             clock,
             numbers,
             owner,
             LEASE,
+            pools=self._pools,
             jitter=lambda: 0.0,
         )
-        self.books = Books(database, ZoneInfo("Asia/Shanghai"))
-        planner = Planner(self.work, self.rates, self.rests, numbers, owner, LEASE)
         self.admission = Admission(database, self.work, self.books, planner, self.senders, clock, numbers)
+
+    async def _pools(self) -> dict[str, tuple[str, ...]]:
+        return self.pools
 
     async def admit(self, *arrivals: Arrival) -> list[str]:
         """How each of *arrivals* stands."""

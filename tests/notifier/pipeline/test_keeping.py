@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.pipeline.books import Books
 from services.notifier.pipeline.job import Job
 from services.notifier.pipeline.rests import Rests
 from services.notifier.pipeline.retention import BATCH, Retention
-from services.notifier.store.tables import delivery, rulebook
+from services.notifier.store import bins, escalations
+from services.notifier.store.cards import Cards, Sent
+from services.notifier.store.tables import card, delivery, rulebook
 from shared.clock import ManualClock
+from shared.db.engine import Database
+from shared.db.limits import Request, reserve_many
+from shared.limits import Limit
 from shared.settings import Limits
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
-from tests.notifier.pipeline.bench import Replica, arrival, user
+from tests.notifier.pipeline.bench import STORE, Replica, arrival, user
 
 
 async def test_old_deliveries_go_however_many_open_ones_are_older(
@@ -60,3 +70,56 @@ async def test_a_book_of_a_version_that_went_back_is_read_again(replica: Replica
     async with replica.database.write() as conn:
         await conn.execute(rulebook.update().values(version=3))
     assert (await books.newer_than(await books.current())).version == 3
+
+
+@pytest.mark.parametrize("whose", ["admission", "press"])
+async def test_tidying_up_waits_for_others_in_the_order_in_which_they_lock(
+    database: Database, manual_clock: ManualClock, whose: str
+) -> None:
+    """A digest after weeks of silence, a press of an old card: neither they nor the tidying have to begin anew."""
+    if database.dialect == "sqlite":
+        pytest.skip("writers take turns")
+    replica = Replica(database, manual_clock)
+    await replica.admit(arrival("e", manual_clock.now(), user("ann")))
+    await replica.turn()
+    (old,) = await replica.deliveries()
+    sent = Sent(old.id, STORE, "e", "", "app:default", "code")
+    wish = Request("budget:1/1h:x", [Limit("budget", 1, timedelta(hours=1), exact=False)])
+    cards = Cards(database.dialect)
+    async with database.write() as conn:
+        await bins.hold(conn, ["a bin"], manual_clock.now())
+        await reserve_many(conn, [wish], manual_clock.now())
+        await cards.keep(conn, [sent], manual_clock.now())
+    manual_clock.advance(timedelta(days=15))
+    retention, turns = Retention(database, manual_clock, Limits()), []
+
+    async def tidy(conn: AsyncConnection) -> bool:
+        turns.append(1)
+        return await retention.tidy(conn)
+
+    async with database.write() as conn:
+        if whose == "admission":
+            await bins.hold(conn, ["a bin"], manual_clock.now())
+        else:
+            await escalations.hold(conn, old.id, None)
+        tidying = asyncio.create_task(database.transact(tidy))
+        await until_somebody_waits(database)
+        if whose == "admission":
+            await reserve_many(conn, [wish], manual_clock.now())
+        else:
+            await conn.execute(card.update().where(card.c.id == old.id).values(code="another"))
+    await tidying
+    assert len(turns) == 1
+
+
+async def until_somebody_waits(database: Database) -> None:
+    """For a lock."""
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(10):
+        while True:
+            async with database.read() as conn:
+                if (await conn.execute(waiting)).scalar_one():
+                    return
+            await asyncio.sleep(0.01)

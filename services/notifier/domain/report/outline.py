@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta, tzinfo
 from enum import Enum, StrEnum, auto
 
-from services.notifier.domain.present import instant
 from services.notifier.domain.report.monitor import CheckStatus, CodeBlock, Item, MonitorReport, Totals
+from shared.text.present import instant
 from shared.values import value_class
 
 

@@ -13,15 +13,16 @@ They are mentioned once, in the last call: when their telephones ring, the whole
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from services.notifier.domain.content import LIMITS, Content, Format, room
-from services.notifier.domain.neutral import Dialect, neutralise
 from services.notifier.domain.paging import paginate
 from services.notifier.domain.report.outline import Feature
 from services.notifier.domain.report.render import Draft
 from services.notifier.domain.routing import EVERYONE, Channel, Target, TargetKind
 from shared.errors import Invalid
+from shared.text.neutral import Dialect, neutralise
 from shared.values import value_class
 
 PAGES_MOST = 100
@@ -57,6 +58,14 @@ class Mentions:
                 raise Invalid.field(f"{field}.userids[{at}]", f"is everybody; set {field}.all")
             Target.checked(TargetKind.USER, userid, field=f"{field}.userids[{at}]")
         return self
+
+    def known(self, userids: Mapping[str, str]) -> Mentions:
+        """With the members whose numbers are all among *userids* in their place; else itself."""
+        if any(mobile not in userids for mobile in self.mobiles):
+            return self
+        everybody = (*self.userids, *(userids[mobile] for mobile in self.mobiles))
+        once = {userid.lower(): userid for userid in reversed(everybody)}
+        return replace(self, userids=tuple(once.values())[::-1], mobiles=())
 
     @property
     def inline(self) -> str:

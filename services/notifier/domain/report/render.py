@@ -20,9 +20,6 @@ from itertools import pairwise
 from typing import ClassVar
 
 from services.notifier.domain.content import Format
-from services.notifier.domain.cutting import head, size
-from services.notifier.domain.neutral import Dialect, neutralise
-from services.notifier.domain.present import MISSING_MARK
 from services.notifier.domain.report.monitor import MonitorReport
 from services.notifier.domain.report.outline import (
     Block,
@@ -41,6 +38,9 @@ from services.notifier.domain.report.outline import (
     outline,
 )
 from shared.errors import Invalid
+from shared.text.cutting import head, size
+from shared.text.neutral import Dialect, neutralise
+from shared.text.present import MISSING_MARK
 from shared.values import value_class
 
 TEXT_MOST = 200_000

@@ -1,10 +1,11 @@
-"""The first shared tables: inbox, outbox, dead letters, idempotency, leases, rates, credentials, tokens, meta."""
+"""The first shared tables: inbox, outbox, dead letters, idempotency, leases, rates, credentials, tokens, audit, meta."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
 
+from shared.db.tables import APPEND_ONLY
 from shared.db.types import Id, Instant, Json
 
 revision = "0001"
@@ -15,12 +16,47 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "audit_entry",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("subject", Id, nullable=False),
+        sa.Column("subject_kind", sa.String(), nullable=False),
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("door", sa.String(), nullable=False),
+        sa.Column("method", Id, nullable=False),
+        sa.Column("store_id", Id, nullable=False),
+        sa.Column("object_id", Id, nullable=False),
+        sa.Column("content_hash", sa.String(), nullable=False),
+        sa.Column("content_bytes", sa.Integer(), nullable=False),
+        sa.Column("detail", Json, nullable=False),
+        sa.Column("trace_id", sa.String(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="pk_audit_entry"),
+    )
+    for statement in APPEND_ONLY[op.get_bind().dialect.name]:
+        op.execute(statement)
+    op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_head"),
+    )
+    op.create_table(
+        "callback_seen",
+        sa.Column("key", Id, nullable=False),
+        sa.Column("seen_at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_callback_seen"),
+    )
+    op.create_index("ix_callback_seen_seen_at", "callback_seen", ["seen_at"])
+    op.create_table(
         "credential",
         sa.Column("kind", Id, nullable=False),
         sa.Column("name", Id, nullable=False),
         sa.Column("corp_id", Id, nullable=False),
         sa.Column("agent_id", sa.Integer(), nullable=False),
         sa.Column("secret_enc", sa.Text(), nullable=False),
+        sa.Column("pool", Id, nullable=False),
         sa.Column("created_at", Instant, nullable=False),
         sa.Column("updated_at", Instant, nullable=False),
         sa.Column("updated_by", sa.String(), nullable=False),

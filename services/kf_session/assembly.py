@@ -1,0 +1,192 @@
+"""Where kf_session's parts meet: opened once, wired top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from reach.kf_session.v1 import kf_session_service_pb2_grpc
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.kf_session import service as wire_service
+from services.kf_session.doctor import Doctor
+from services.kf_session.domain.push import NewPush
+from services.kf_session.learning import Learning, wishes_of
+from services.kf_session.matching_side import MatchingSide
+from services.kf_session.pipeline.admitting import WAKEUP as PUSHES
+from services.kf_session.pipeline.admitting import admit
+from services.kf_session.pipeline.finding import Finder, Stores
+from services.kf_session.pipeline.pulling import Puller
+from services.kf_session.pipeline.refreshing import States
+from services.kf_session.pipeline.retention import Retention
+from services.kf_session.pipeline.taking import Listeners, Taking
+from services.kf_session.sending_side import sending_side
+from services.kf_session.service import SERVICE, KfSessionServicer
+from services.kf_session.store.accounts import Accounts
+from services.kf_session.store.ledger import SessionKey
+from services.kf_session.subscriptions import TYPES
+from services.kf_session.usecases.ringing import PATH, Ringing
+from services.kf_session.usecases.sessions import Sessions
+from shared.audit import AuditLog
+from shared.credentials import Credentials
+from shared.db.migrate import SHARED, Location
+from shared.hosting.callback_door import CallbackDoor, callback_key
+from shared.hosting.resources import Resources
+from shared.hosting.service import Service
+from shared.http import Caller
+from shared.ops.part import Part
+from shared.wecom.client import WeComClient
+from shared.wecom.kf import REPLY_BYTES
+from shared.wecom.token_store import SqlTokenStore
+from shared.wecom.tokens import TokenAuthority
+
+NAME: Final = "kf_session"
+LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
+"""Its schema: the shared tables, then its own."""
+
+
+async def build(resources: Resources) -> Service:
+    """Open kf_session's database and wire kf_session."""
+    settings, clock, numbers = resources.settings, resources.clock, resources.numbers
+    database = await resources.database(NAME, LOCATIONS)
+    credentials = Credentials(database, resources.key, clock)
+    await credentials.seed(settings)
+    audit = AuditLog(database.dialect, resources.key)
+
+    caller = Caller(
+        settings.wecom_url,
+        allowed_hosts=settings.allowed_hosts,
+        max_reply_bytes=max(settings.limits.http_reply_bytes, REPLY_BYTES),
+        connect_timeout=settings.limits.http_connect.total_seconds(),
+    )
+    resources.stack.push_async_callback(caller.close)
+    tokens = TokenAuthority(caller, SqlTokenStore(database, resources.key), clock, owner=resources.owner)
+    resources.stack.push_async_callback(tokens.close)
+    wecom = WeComClient(caller, tokens, clock)
+
+    accounts, stores = Accounts(database.dialect), Stores(settings)
+    # Who hears what comes in, in this order: replies, held pushes, effects. Who admits a greeting: the pushes.
+    states = States(database, credentials, wecom, clock)
+
+    async def read_state(key: SessionKey) -> int | None:
+        return (await states.refresh(key)).state
+
+    async def admitted(conn: AsyncConnection, new: NewPush, now: datetime) -> str:
+        database.wakeups.notify(conn, PUSHES)
+        return await admit(conn, database.dialect, new, now)
+
+    learning = Learning(
+        database,
+        clock,
+        resources.key,
+        audit,
+        settings.limits,
+        wishes=wishes_of(settings.default_zone),
+        admit=admitted,
+    )
+    sending = sending_side(
+        database,
+        credentials,
+        wecom,
+        audit,
+        clock,
+        numbers,
+        resources.owner,
+        settings.default_zone,
+        read_state,
+        render=learning.templating.render,
+    )
+
+    matching = MatchingSide(
+        database,
+        admitted,
+        audit,
+        clock,
+        numbers,
+        default_store=settings.default_store,
+        max_bytes=settings.limits.event_bytes,
+        render=learning.templating.render,
+    )
+    hearing = sending.hearing
+    listeners = Listeners(
+        messages=[matching.replies.hear, hearing.wrote, *learning.listeners],
+        failures=[hearing.failed],
+        entries=[learning.effects.entered],
+        moves=[hearing.changed],
+    )
+    taking = Taking(database, listeners, admit=admitted, welcome=settings.kf.welcome)
+    puller = Puller(
+        database,
+        accounts,
+        taking,
+        credentials,
+        wecom,
+        clock,
+        numbers,
+        resources.owner,
+        lease=settings.limits.lease,
+        poll=settings.kf.poll,
+    )
+    finder = Finder(database, accounts, stores, credentials, wecom, clock)
+    sessions = Sessions(database, accounts, states, credentials, wecom, audit, clock, hearing.changed)
+    ringing = Ringing(database, accounts, stores)
+    callback = callback_key(settings.wecom.corp_id, settings.wecom.kf_callback)
+    doctor = Doctor(
+        database, LOCATIONS, accounts, stores, credentials, wecom, clock, callback=callback is not None
+    )
+    servicer = KfSessionServicer(
+        sessions,
+        sending.pushes,
+        sending.preferences,
+        matching.profiles,
+        matching.intents,
+        learning,
+        resources.tokens,
+        clock,
+        settings.default_store,
+    )
+    if database.dialect == "sqlite":
+        # The home is locked to this process: whoever held a lease before is gone.
+        await database.transact(lambda conn: accounts.release(conn, clock.now()))
+        await sending.pusher.take_over_orphans()
+
+    async def drain(timeout: float) -> None:
+        await asyncio.gather(puller.drain(timeout), sending.pusher.drain(timeout))
+
+    async def flush() -> None:
+        await database.transact(lambda conn: accounts.release(conn, clock.now(), resources.owner))
+
+    return Service(
+        name=NAME,
+        registrars=[partial(kf_session_service_pb2_grpc.add_KfSessionServiceServicer_to_server, servicer)],
+        rpc_names=[SERVICE],
+        scopes=wire_service.SCOPES,
+        part=Part(
+            service=NAME,
+            database=database,
+            checks=doctor.checks,
+            replay=matching.intake.replay,
+            unknown=sending.desk,
+            limits_of=lambda _: (),
+            credentials=credentials,
+            audit=audit,
+        ),
+        types=TYPES,
+        handler=matching.intake.take,
+        loops={
+            "accounts": finder.run,
+            "puller": puller.run,
+            **sending.loops,
+            "matching": matching.matching.run,
+            **learning.loops,
+            "retention": Retention(database, clock, settings.limits, [learning.purge]).run,
+        },
+        drain=drain,
+        flush=flush,
+        routes=[CallbackDoor(NAME, PATH, database, callback, ringing.take, clock, numbers).route]
+        if callback is not None
+        else [],
+    )

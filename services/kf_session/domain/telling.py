@@ -1,0 +1,107 @@
+"""Why did this push go out, or not: told in Chinese and in English from what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from shared.values import value_class
+
+_GATES: Final[Mapping[str, tuple[str, str]]] = {
+    "unsubscribed": ("客户已退订", "the customer has unsubscribed"),
+    "disabled": ("推送已关闭", "pushes are switched off for the customer"),
+    "customer_refused": (
+        "客户拒收，待其下次来信",
+        "the customer refuses our messages, until they write again",
+    ),
+    "score_too_low": (
+        "匹配度{score}低于最低要求{min_score}",
+        "the score {score} is below the least, {min_score}",
+    ),
+    "session_human": ("人工正在接待，等待会话结束", "a servicer has the session; it waits for the end"),
+    "session_pool": ("会话在待接入池中", "the session waits in the pool for a servicer"),
+    "session_ended": (
+        "会话已结束，客户来信后可再发",
+        "the session has ended; a message of the customer opens it",
+    ),
+    "code_expired": ("一次性凭证已过期", "its one-shot code has expired"),
+    "KF_WINDOW_CLOSED": (
+        "48小时窗口已关闭（{window_end}），客户来信后重新打开",
+        "the 48 hours are over ({window_end}); the customer's next message opens them again",
+    ),
+    "KF_WINDOW_FULL": (
+        "窗口内额度已用{used}/{of}（预留{reserve}），等待客户来信",
+        "{used} of {of} messages are used (reserve {reserve}); it waits for the customer to write",
+    ),
+    "next_window": ("等待客户下次来信", "it waits for the customer to write again"),
+    "quiet_hours": ("静默时段，{quiet_ends}后发送", "quiet hours; it goes after {quiet_ends}"),
+    "quiet_digest": (
+        "静默时段长于窗口（至{window_end}），留到下次窗口合并发送",
+        "the quiet outlasts the window (until {window_end}); kept for one list in the next window",
+    ),
+    "quiet_outlasts_window": (
+        "静默时段长于窗口（至{window_end}），按策略放弃",
+        "the quiet outlasts the window (until {window_end}); dropped, as the policy says",
+    ),
+    "daily_limit": (
+        "当日已发{today}条，上限{daily_limit}条",
+        "{today} of {daily_limit} pushes of the day are used",
+    ),
+    "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
+}
+_ENDS: Final[Mapping[str, tuple[str, str]]] = {
+    "pending": ("等待发送", "it waits for a free sender"),
+    "deferred": ("暂缓：{hold_reason}", "it waits: {hold_reason}"),
+    "sending": ("正在发送", "it is being sent"),
+    "accepted": ("平台已接收", "the platform took it"),
+    "failed": ("发送失败：{reason}", "it failed: {reason}"),
+    "unknown": ("结果不明，额度按已用计", "nobody can tell whether it arrived; its credit counts as used"),
+    "suppressed": ("未发送：{reason}", "it was not sent: {reason}"),
+    "expired": ("已过期，未发送", "it expired before it could go"),
+}
+
+
+@value_class
+class Step:
+    """One thing that happened or was decided."""
+
+    push_id: str
+    code: str
+    zh: str
+    en: str
+    at: datetime
+
+
+def tell(
+    row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], notes: Sequence[Mapping[str, Any]]
+) -> list[Step]:
+    """The story of one push, in the order in which it happened."""
+    return sorted(_steps(row, attempts, notes), key=lambda step: step.at)
+
+
+def _steps(
+    row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], notes: Sequence[Mapping[str, Any]]
+) -> Iterator[Step]:
+    push_id = row["id"]
+    purpose = row["purpose"]
+    yield Step(push_id, "admitted", f"已受理（{purpose}）", f"admitted ({purpose})", row["created_at"])
+    for note in notes:
+        zh, en = _GATES.get(note["reason"], (note["reason"], note["reason"]))
+        facts = _Facts(note["facts"])
+        gate = note["gate"]
+        yield Step(push_id, gate, zh.format_map(facts), f"{gate}: {en.format_map(facts)}", note["at"])
+    for one in attempts:
+        number, state = one["attempt_no"], one["state"]
+        code = "" if one["errcode"] is None else f"，errcode {one['errcode']}"
+        en_code = "" if one["errcode"] is None else f", errcode {one['errcode']}"
+        zh, en = f"第{number}次尝试：{state}{code}", f"try {number}: {state}{en_code}"
+        yield Step(push_id, "attempt", zh, en, one["finished_at"] or one["started_at"])
+    zh, en = _ENDS[row["status"]]
+    facts = _Facts({"reason": row["reason"], "hold_reason": row["hold_reason"] or ""})
+    yield Step(push_id, row["status"], zh.format_map(facts), en.format_map(facts), row["updated_at"])
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "–"

@@ -1,0 +1,1 @@
+"""Looking for the doctor: each check asks, and ``domain.diagnosis`` says what the answer means."""

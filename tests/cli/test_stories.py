@@ -1,0 +1,27 @@
+"""What ``reach explain`` prints of a story."""
+
+from __future__ import annotations
+
+import pytest
+from reach.notifier.v1 import explain_pb2
+
+from cli.stories import Language, tell
+
+
+@pytest.mark.parametrize(("lang", "change"), [("en", "→ make it urgent"), ("zh", "→ 设为 urgent")])
+def test_the_smallest_change_stands_below_what_was_in_the_way(
+    lang: Language, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = explain_pb2.ExplainStep(
+        code="quiet_hours",
+        text_zh="免打扰时段",
+        text_en="quiet hours",
+        change_zh="设为 urgent",
+        change_en="make it urgent",
+    )
+    tell(
+        [explain_pb2.Explanation(event_id="e1", steps=[step, explain_pb2.ExplainStep(code="planned")])], lang
+    )
+    shown = capsys.readouterr().out
+    assert change in shown
+    assert shown.count("→") == 1
