@@ -1,0 +1,84 @@
+"""Where ai_orchestrator's parts meet: opened once, wired top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
+
+from services.ai_orchestrator import service as wire_service
+from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
+from services.ai_orchestrator.unknowns import NothingUnknown
+from shared.audit import AuditLog
+from shared.bus import Incoming
+from shared.credentials import Credentials
+from shared.db.migrate import SHARED, Location
+from shared.hosting.resources import Resources
+from shared.hosting.service import Service
+from shared.ops.part import Part
+
+NAME: Final = "ai_orchestrator"
+LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
+"""Its schema: the shared tables, then its own."""
+
+
+async def build(resources: Resources) -> Service:
+    """Open ai_orchestrator's database and wire ai_orchestrator."""
+    settings, clock = resources.settings, resources.clock
+    database = await resources.database(NAME, LOCATIONS)
+    credentials = Credentials(database, resources.key, clock)
+    await credentials.seed(settings)
+    audit = AuditLog(database.dialect, resources.key)
+
+    # -- gates --
+
+    # -- facts --
+
+    # -- results --
+
+    # -- runs --
+
+    servicer = AiOrchestratorServicer()
+
+    return Service(
+        name=NAME,
+        registrars=[
+            partial(ai_orchestrator_service_pb2_grpc.add_AiOrchestratorServiceServicer_to_server, servicer)
+        ],
+        rpc_names=[SERVICE],
+        scopes=wire_service.SCOPES,
+        part=Part(
+            service=NAME,
+            database=database,
+            checks=(),
+            replay=_nothing,
+            unknown=NothingUnknown(),
+            limits_of=lambda _: (),
+            credentials=credentials,
+            audit=audit,
+        ),
+        types=(),
+        handler=_nothing_of,
+        loops={},
+        drain=_drained,
+        flush=_flushed,
+    )
+
+
+async def _nothing(message: Incoming) -> None:
+    """Until the runs' region wires the intake."""
+
+
+async def _nothing_of(messages: Sequence[Incoming]) -> None:
+    """Likewise."""
+
+
+async def _drained(timeout: float) -> None:
+    """Until the runs' region has something in flight."""
+
+
+async def _flushed() -> None:
+    """Until the runs' region has something to write."""

@@ -1,0 +1,134 @@
+"""What the engine needs of the other rooms; each Protocol is met by one class of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
+from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
+from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
+from services.ai_orchestrator.domain.material import Input, Material, Prompt
+from shared.values import value_class
+
+
+class Provider(Protocol):
+    """DashScope: one request on the wire for each `complete`, no more."""
+
+    async def complete(self, call: Call) -> Completion | CallProblem:
+        """Ask, within the call's time-out; never raises but for cancellation, which closes the socket."""
+        ...
+
+
+class Gates(Protocol):
+    """Breaker, rate and budget, as rows: they hold across replicas and restarts."""
+
+    async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
+        """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held."""
+        ...
+
+    async def settle(
+        self,
+        conn: AsyncConnection,
+        wish: Wish,
+        outcome: Completion | CallProblem,
+        now: datetime,
+    ) -> int:
+        """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
+        ...
+
+
+class Materials(Protocol):
+    """The facts."""
+
+    async def gather(
+        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
+    ) -> Material:
+        """What the views of *app* show of *subject*."""
+        ...
+
+    def assemble(
+        self,
+        app: AppDefinition,
+        subject: Subject,
+        material: Material,
+        inputs: Sequence[Input],
+        *,
+        correction: str = "",
+    ) -> Prompt:
+        """The prompt; *correction* says what was wrong with the reply before, when it is asked again."""
+        ...
+
+
+@value_class
+class Bad:
+    """A reply that is refused."""
+
+    reason: str
+    """not_json, truncated, wrong_schema or empty."""
+    detail: str
+    """What is wrong, with its path, for the one asking-again."""
+
+
+class Results(Protocol):
+    """What replies are worth, and what is kept of them."""
+
+    def read(self, app: AppDefinition, reply: Completion) -> Mapping[str, Any] | Bad:
+        """The result of a reply: a JSON object that meets the app's schema. Never repaired into data."""
+        ...
+
+    async def fresh(
+        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, fingerprint: str
+    ) -> Mapping[str, Any] | None:
+        """The kept result, when it was made from these very facts by this version."""
+        ...
+
+    async def inputs(
+        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
+    ) -> Sequence[Input]:
+        """The newest results of the apps that *app* names as inputs, as far as this run does not bring them."""
+        ...
+
+    async def keep(
+        self,
+        conn: AsyncConnection,
+        app: AppDefinition,
+        subject: Subject,
+        result: Mapping[str, Any],
+        prompt: Prompt,
+        *,
+        run_id: str,
+        triggered_by: str,
+        now: datetime,
+    ) -> None:
+        """Insight, clues and what is announced of them, in the caller's transaction."""
+        ...
+
+    async def stale(
+        self, conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime
+    ) -> None:
+        """Mark what is kept of a member as made before something newer was known."""
+        ...
+
+
+class Alerts(Protocol):
+    """What operators are told."""
+
+    async def tell(
+        self,
+        conn: AsyncConnection,
+        *,
+        store_id: str,
+        app_type: str,
+        kind: str,
+        message: str,
+        run_id: str,
+        step: str,
+        now: datetime,
+    ) -> None:
+        """Record an alert once for (run, step, kind), for WatchAlerts and the exchange. *kind*: circuit_open,
+        rate_limited, budget_exceeded, timeout or failed."""
+        ...

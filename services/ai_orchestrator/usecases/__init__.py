@@ -1,0 +1,1 @@
+"""What can be asked of ai_orchestrator, each in its order of effects: load, decide, save, announce."""
