@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from services.kf_session.domain.rendering import Renderer
+from services.kf_session.learning import Learning
+from services.kf_session.pipeline.admitting import Admit
+from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.deciding import Decider
 from services.kf_session.pipeline.hearing import Hearing
-from services.kf_session.pipeline.merging import plain_list
 from services.kf_session.pipeline.pushing import Pusher
 from services.kf_session.pipeline.settling import ReadState, Settler
 from services.kf_session.store import outgoing
@@ -54,21 +55,22 @@ def sending_side(
     owner: str,
     zone: ZoneInfo,
     read_state: ReadState,
-    *,
-    render: Renderer = plain_list,
+    admit: Admit,
+    learning: Learning,
 ) -> SendingSide:
-    """Wire it; *read_state* asks the platform where a session is, *render* puts several matches into one list.
+    """Wire it; *read_state* asks the platform where a session is.
 
     On a database that no other process uses, call ``pusher.take_over_orphans()`` before the loops start.
     """
     queue = outgoing.queue(database.dialect)
-    pushes = Pushes(database, audit, clock, numbers, zone)
+    facts = CustomerFacts(zone, learning.hours)
+    pushes = Pushes(database, admit, audit, clock, numbers, facts)
     settler = Settler(database, queue, clock, numbers, read_state, on_settled=pushes.settled)
-    decider = Decider(database, queue, zone, owner, render=render)
+    decider = Decider(database, queue, facts, owner, render=learning.templating.render)
     way = KfWay(credentials, KfSending(wecom))
     return SendingSide(
         pushes,
-        Preferences(database, audit, clock, zone),
+        Preferences(database, audit, clock, zone, learning.effects),
         PushDesk(database, audit, clock),
         Hearing(database, clock),
         Pusher(database, queue, decider, settler, way, clock, numbers, owner),

@@ -48,6 +48,10 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "当日已发{today}条，上限{daily_limit}条",
         "{today} of {daily_limit} pushes of the day are used",
     ),
+    "best_hour": (
+        "等待客户最可能回复的时段，{best_at}发送（窗口至{window_end}）",
+        "it waits for the hour at which the customer is likeliest to answer, {best_at} (window until {window_end})",
+    ),
     "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
 }
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,15 +19,14 @@ from services.kf_session.domain.eligibility import (
     Gate,
     Verdict,
     Word,
-    day_start,
     first_no,
     free_credits,
     judge,
 )
 from services.kf_session.domain.lifecycle import PushStatus
-from services.kf_session.domain.preference import merged
 from services.kf_session.domain.push import Purpose
 from services.kf_session.domain.rendering import Renderer
+from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.merging import BEST, merge, plain_list
 from services.kf_session.pipeline.push_announcing import announce
 from services.kf_session.store import ledger, matches, outgoing
@@ -79,32 +77,6 @@ class _Turn:
         self.facts = replace(self.facts, used=used, today=self.facts.today + counted)
 
 
-async def facts_of(
-    conn: AsyncConnection,
-    standing: Standing | None,
-    store_id: str,
-    key: SessionKey,
-    zone: ZoneInfo,
-    now: datetime,
-) -> Facts:
-    """What the gates must know of a customer."""
-    wishes = await outgoing.wishes(conn, store_id, key.external_userid)
-    preference = merged(zone, *wishes.said)
-    today = await outgoing.today(conn, key, day_start(preference, now))
-    unsubscribed = wishes.unsubscribed_at is not None
-    if standing is None:
-        return Facts(preference, unsubscribed, today=today)
-    return Facts(
-        preference,
-        unsubscribed,
-        standing.blocked_at,
-        standing.state,
-        standing.customer_at,
-        standing.used,
-        today,
-    )
-
-
 class Decider:
     """Judges claimed pushes; *render* puts several matches into one list."""
 
@@ -112,7 +84,7 @@ class Decider:
         self,
         database: Database,
         queue: DueQueue,
-        zone: ZoneInfo,
+        facts: CustomerFacts,
         owner: str,
         *,
         render: Renderer = plain_list,
@@ -120,7 +92,7 @@ class Decider:
     ) -> None:
         self._database = database
         self._queue = queue
-        self._zone = zone
+        self._facts = facts
         self._owner = owner
         self._render = render
         self._best = best
@@ -151,7 +123,7 @@ class Decider:
         pushes: list[Claimed],
         now: datetime,
     ) -> _Turn:
-        facts = await facts_of(conn, standing, pushes[0].store_id, key, self._zone, now)
+        facts = await self._facts.read(conn, standing, pushes[0].store_id, key, now)
         none: frozenset[str] = frozenset()
         credited = none if standing is None else await outgoing.credited(conn, key, standing.window_no)
         return _Turn(key, standing, facts, credited, pushes)
@@ -231,6 +203,7 @@ class _Session:
             one.purpose,
             one.score,
             one.expires_at,
+            one.created_at,
             one.code_id is not None,
             None if code is None else code.expires_at,
             awaited_human=not waited.isdisjoint(self._past.holds),
