@@ -134,6 +134,7 @@ async def build(resources: Resources) -> Service:
         sessions,
         sending.pushes,
         sending.preferences,
+        sending.pictures,
         matching.profiles,
         matching.intents,
         learning,

@@ -12,8 +12,11 @@ from services.kf_session.pipeline.deciding import Decider
 from services.kf_session.pipeline.hearing import Hearing
 from services.kf_session.pipeline.pushing import Pusher
 from services.kf_session.pipeline.settling import ReadState, Settler
+from services.kf_session.pipeline.uploading import Uploader
 from services.kf_session.store import outgoing
+from services.kf_session.store.pictures import Pictures as PictureRows
 from services.kf_session.unknowns import PushDesk
+from services.kf_session.usecases.pictures import Pictures
 from services.kf_session.usecases.preferences import Preferences
 from services.kf_session.usecases.pushes import Pushes
 from services.kf_session.way import KfWay
@@ -38,11 +41,13 @@ class SendingSide:
     hearing: Hearing
     """``wrote`` hears customers' messages, ``failed`` late failures, ``changed`` that a session is in other hands."""
     pusher: Pusher
+    uploader: Uploader
+    pictures: Pictures
 
     @property
     def loops(self) -> Mapping[str, Loop]:
         """Its background loops, by name."""
-        return {"pushes": self.pusher.run}
+        return {"pushes": self.pusher.run, "pictures": self.uploader.run}
 
 
 def sending_side(
@@ -67,6 +72,7 @@ def sending_side(
     pushes = Pushes(database, admit, audit, clock, numbers, facts)
     settler = Settler(database, queue, clock, numbers, read_state, on_settled=pushes.settled)
     decider = Decider(database, queue, facts, owner, render=learning.templating.render)
+    rows = PictureRows(database.dialect)
     way = KfWay(credentials, KfSending(wecom))
     return SendingSide(
         pushes,
@@ -74,4 +80,6 @@ def sending_side(
         PushDesk(database, audit, clock),
         Hearing(database, clock),
         Pusher(database, queue, decider, settler, way, clock, numbers, owner),
+        Uploader(database, rows, credentials, wecom, clock, numbers, owner),
+        Pictures(database, rows, audit, clock),
     )

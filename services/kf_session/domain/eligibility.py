@@ -9,6 +9,7 @@
     credits    one of the five is free; matches and summaries leave the reserve for an answer
     quiet      not in the customer's quiet hours, if nobody asked for it
     daily      less than the customer's calendar day allows, if nobody asked for it
+    picture    the kept picture that it shows, if any, is known to the platform
     best_hour  a match of who wants that: no hour is ahead that is so much better that it is worth waiting for
 
 Quiet hours against a closing window: where the window lasts beyond them, the push waits for their end. Where it does
@@ -26,6 +27,7 @@ from enum import StrEnum
 from typing import Final
 
 from services.kf_session.domain.hours import MARGIN, PATIENCE, Histogram, better_instant
+from services.kf_session.domain.picture import UNKNOWN as PICTURE_UNKNOWN
 from services.kf_session.domain.preference import AfterHuman, Closing, Preference
 from services.kf_session.domain.push import Purpose
 from services.kf_session.domain.window import CLOSING, CREDITS, SessionState, is_open, window_end
@@ -51,6 +53,7 @@ class Gate(StrEnum):
     CREDITS = "credits"
     QUIET = "quiet"
     DAILY = "daily"
+    PICTURE = "picture"
     BEST_HOUR = "best_hour"
 
 
@@ -117,6 +120,11 @@ class Candidate:
     kept: bool = False
     """It has been kept for the next window already, by DIGEST."""
 
+    picture: str = ""
+    """The kept picture that it shows."""
+    picture_missing: str = ""
+    """Why it cannot show it now (``domain.picture``)."""
+
     @property
     def keeps_reserve(self) -> bool:
         """Whether the reserve is not for it."""
@@ -131,9 +139,8 @@ class Candidate:
 def judge(one: Candidate, facts: Facts, now: datetime) -> tuple[Verdict, ...]:
     """Every gate's verdict, in order: all of them, so that somebody who asks sees all that stands in the way."""
     ways = (_code,) if one.by_code else (_session, _window, _credits)
-    return tuple(
-        gate(one, facts, now) for gate in (_enabled, _blocked, _score, *ways, _quiet, _daily, _best_hour)
-    )
+    gates = (_enabled, _blocked, _score, *ways, _quiet, _daily, _picture, _best_hour)
+    return tuple(gate(one, facts, now) for gate in gates)
 
 
 def first_no(verdicts: tuple[Verdict, ...]) -> Verdict | None:
@@ -287,6 +294,16 @@ def _daily(one: Candidate, facts: Facts, now: datetime) -> Verdict:
     if limit == 0 or not is_open(facts.customer_at, tomorrow):
         return Verdict(Gate.DAILY, Word.DROP, "daily_limit", told)
     return Verdict(Gate.DAILY, Word.HOLD, "daily_limit", told, tomorrow)
+
+
+def _picture(one: Candidate, facts: Facts, now: datetime) -> Verdict:
+    """What was never kept may be kept yet; who asks by hand is told at once."""
+    gate, told = Gate.PICTURE, {"picture": one.picture}
+    if not one.picture_missing:
+        return Verdict(gate, Word.PASS)
+    if one.picture_missing == PICTURE_UNKNOWN and not one.patient:
+        return Verdict(gate, Word.DROP, one.picture_missing, told)
+    return Verdict(gate, Word.HOLD, one.picture_missing, told, _later(one, facts, now))
 
 
 def _best_hour(one: Candidate, facts: Facts, now: datetime) -> Verdict:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.domain.content import payload
+from services.kf_session.domain.content import payload, picture_of, with_picture
 from services.kf_session.domain.eligibility import (
     Candidate,
     Facts,
@@ -29,14 +29,15 @@ from services.kf_session.domain.rendering import Renderer
 from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.merging import BEST, merge, plain_list
 from services.kf_session.pipeline.push_announcing import announce
-from services.kf_session.store import ledger, matches, outgoing
+from services.kf_session.store import ledger, matches, outgoing, pictures
 from services.kf_session.store.ledger import SessionKey, Standing
 from services.kf_session.store.outgoing import Claimed, Code, Past
+from services.kf_session.store.pictures import Found
 from shared.db.engine import Database
 from shared.db.queue import DueQueue, Settlement
 from shared.values import value_class
 
-_HARD = frozenset({Gate.SESSION, Gate.CODE, Gate.WINDOW, Gate.CREDITS})
+_HARD = frozenset({Gate.SESSION, Gate.CODE, Gate.WINDOW, Gate.CREDITS, Gate.PICTURE})
 """What still counts for a repeat of a try that may have arrived: the others have been answered once."""
 
 
@@ -149,6 +150,7 @@ class _Session:
         self._codes = codes
         self._void = void
         self._now = now
+        self._pictures: dict[tuple[str, str], Found] = {}
         self._jobs: list[Job] = []
 
     async def judge(self) -> list[Job]:
@@ -173,11 +175,14 @@ class _Session:
             if not await self._passes(best):
                 waiting = waiting[1:]
                 continue
-            free = free_credits(self._candidate(best), self._turn.seen_by(best))
+            free = free_credits(await self._candidate(best), self._turn.seen_by(best))
             kept = [one for one in waiting if (one.id, "quiet_digest") in self._past.holds]
             together = waiting if len(waiting) > free else kept if best in kept else []
             chosen = together[: self._own._best] if len(together) > 1 else [best]
-            await self._go(await self._merged(chosen) if len(chosen) > 1 else best)
+            carrier = best if len(chosen) == 1 else await self._merged(chosen)
+            # The words of a list may show another picture than those of the match did.
+            if carrier is best or await self._passes(carrier):
+                await self._go(carrier)
             waiting = [one for one in waiting if one not in chosen]
 
     async def _merged(self, pushes: Sequence[Claimed]) -> Claimed:
@@ -196,7 +201,7 @@ class _Session:
             await self._end(one, PushStatus.SUPPRESSED, "merged", merged_into=carrier.id)
         return replace(carrier, content=content)
 
-    def _candidate(self, one: Claimed) -> Candidate:
+    async def _candidate(self, one: Claimed) -> Candidate:
         code = self._codes.get(one.code_id or "")
         waited = {(one.id, "session_human"), (one.id, "session_pool")}
         return Candidate(
@@ -208,11 +213,13 @@ class _Session:
             None if code is None else code.expires_at,
             awaited_human=not waited.isdisjoint(self._past.holds),
             kept=(one.id, "quiet_digest") in self._past.holds,
+            picture=picture_of(one.content),
+            picture_missing=(await self._picture(one)).missing,
         )
 
     async def _passes(self, one: Claimed) -> bool:
         """Whether *one* may go; if not, it is settled."""
-        verdicts = judge(self._candidate(one), self._turn.seen_by(one), self._now)
+        verdicts = judge(await self._candidate(one), self._turn.seen_by(one), self._now)
         unclear = one.id in self._past.unclear
         if unclear:
             verdicts = tuple(each for each in verdicts if each.gate in _HARD)
@@ -240,8 +247,10 @@ class _Session:
                 )
                 await self._hold(one, no)
                 return
+            shown = (await self._picture(one)).media_id
+            content = with_picture(one.content, shown) if shown else one.content
             body = payload(
-                one.content, msgid=one.msgid, to=turn.key.external_userid, open_kfid=turn.key.open_kfid
+                content, msgid=one.msgid, to=turn.key.external_userid, open_kfid=turn.key.open_kfid
             )
         else:
             body = payload(one.content, msgid=one.msgid, code=self._codes[one.code_id].code)
@@ -249,6 +258,15 @@ class _Session:
         turn.took(one)
         window_no = None if turn.standing is None else turn.standing.window_no
         self._jobs.append(Job(one, body, one.code_id is not None, unclear, window_no))
+
+    async def _picture(self, one: Claimed) -> Found:
+        """The kept picture that *one* shows, if any; the same for all who ask in this transaction."""
+        name = picture_of(one.content)
+        if name and (one.store_id, name) not in self._pictures:
+            self._pictures[one.store_id, name] = await pictures.find(
+                self._conn, one.store_id, name, self._now
+            )
+        return self._pictures[one.store_id, name] if name else Found()
 
     async def _hold(self, one: Claimed, no: Verdict) -> None:
         until = max(no.until or self._now, self._now + timedelta(milliseconds=1))

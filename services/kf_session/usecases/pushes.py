@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.content import picture_of
 from services.kf_session.domain.eligibility import (
     WINDOW_CLOSED,
     WINDOW_FULL,
@@ -26,7 +27,7 @@ from services.kf_session.domain.push import NewPush
 from services.kf_session.domain.window import window_end
 from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.pipeline.customer_facts import CustomerFacts
-from services.kf_session.store import ledger, push_reading
+from services.kf_session.store import ledger, pictures, push_reading
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.push_reading import PushView, Wanted
 from shared.audit import AuditLog, NewEntry
@@ -95,7 +96,10 @@ class Pushes:
             facts = await self._facts(conn, new.store_id, SessionKey(new.open_kfid, new.external_userid))
             if (earlier := await once.begin(conn, now)) is not None:
                 return earlier.decode()
-            no = first_no(judge(Candidate(new.purpose, new.score, new.expires_at), facts, now))
+            name = picture_of(new.content)
+            missing = (await pictures.find(conn, new.store_id, name, now)).missing if name else ""
+            one = Candidate(new.purpose, new.score, new.expires_at, picture=name, picture_missing=missing)
+            no = first_no(judge(one, facts, now))
             if no is not None and no.word is Word.DROP:
                 raise refusal(no, window_end(facts.customer_at))
             push_id = await self._admit(conn, new, now)

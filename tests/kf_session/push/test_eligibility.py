@@ -70,6 +70,9 @@ def decided(one: Candidate, facts: Facts, now: datetime = NOW) -> tuple[str, str
         (MATCH, {"used": 4, "preference": Preference(reserve=0)}, None),
         (REPLY, {"used": 4}, None),
         (MESSAGE, {"today": 10}, ("daily", "hold", "daily_limit")),
+        (replace(MESSAGE, picture_missing="picture_failed"), {}, ("picture", "hold", "picture_failed")),
+        (replace(MESSAGE, picture_missing="picture_unknown"), {}, ("picture", "drop", "picture_unknown")),
+        (replace(MATCH, picture_missing="picture_unknown"), {}, ("picture", "hold", "picture_unknown")),
         (REPLY, {"today": 10}, None),
     ],
 )
