@@ -42,7 +42,9 @@ unit: setup ## The pure and in-process tests: no servers, no faults
 
 test: setup ## Everything, against a real broker and database
 	$(BIN)/python -m tests.support.servers
-	$(BIN)/pytest -n $(JOBS) --dist worksteal
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal; end=$$?; test $$end -eq 1 || exit $$end; \
+	  echo "What failed, once more, alone; what passes now is unsteady and wants mending:"; \
+	  $(BIN)/pytest -v --last-failed --last-failed-no-failures none --maxfail 1
 
 check: lint test ## Everything CI asks before a merge
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from reach.kf_session.v1 import kf_session_service_pb2_grpc
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session import service as wire_service
 from services.kf_session.doctor import Doctor
-from services.kf_session.domain.push import NewPush
 from services.kf_session.learning import Learning, wishes_of
 from services.kf_session.matching_side import MatchingSide
-from services.kf_session.pipeline.admitting import WAKEUP as PUSHES
-from services.kf_session.pipeline.admitting import admit
+from services.kf_session.pipeline.admitting import admission
 from services.kf_session.pipeline.finding import Finder, Stores
 from services.kf_session.pipeline.pulling import Puller
 from services.kf_session.pipeline.refreshing import States
@@ -67,16 +63,12 @@ async def build(resources: Resources) -> Service:
     resources.stack.push_async_callback(tokens.close)
     wecom = WeComClient(caller, tokens, clock)
 
-    accounts, stores = Accounts(database.dialect), Stores(settings)
+    accounts, stores, admit = Accounts(database.dialect), Stores(settings), admission(database)
     # Who hears what comes in, in this order: replies, held pushes, effects. Who admits a greeting: the pushes.
     states = States(database, credentials, wecom, clock)
 
     async def read_state(key: SessionKey) -> int | None:
         return (await states.refresh(key)).state
-
-    async def admitted(conn: AsyncConnection, new: NewPush, now: datetime) -> str:
-        database.wakeups.notify(conn, PUSHES)
-        return await admit(conn, database.dialect, new, now)
 
     learning = Learning(
         database,
@@ -85,7 +77,7 @@ async def build(resources: Resources) -> Service:
         audit,
         settings.limits,
         wishes=wishes_of(settings.default_zone),
-        admit=admitted,
+        admit=admit,
     )
     sending = sending_side(
         database,
@@ -97,12 +89,13 @@ async def build(resources: Resources) -> Service:
         resources.owner,
         settings.default_zone,
         read_state,
-        render=learning.templating.render,
+        admit,
+        learning,
     )
 
     matching = MatchingSide(
         database,
-        admitted,
+        admit,
         audit,
         clock,
         numbers,
@@ -117,7 +110,7 @@ async def build(resources: Resources) -> Service:
         entries=[learning.effects.entered],
         moves=[hearing.changed],
     )
-    taking = Taking(database, listeners, admit=admitted, welcome=settings.kf.welcome)
+    taking = Taking(database, listeners, admit=admit, welcome=settings.kf.welcome)
     puller = Puller(
         database,
         accounts,
@@ -141,6 +134,7 @@ async def build(resources: Resources) -> Service:
         sessions,
         sending.pushes,
         sending.preferences,
+        sending.pictures,
         matching.profiles,
         matching.intents,
         learning,

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.daily import Wish
 from services.kf_session.domain.effects import LONGEST_PERIOD
 from services.kf_session.domain.preference import merged
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.pipeline.effects import Effects
 from services.kf_session.pipeline.experimenting import Experimenting
 from services.kf_session.pipeline.hours import Hours
-from services.kf_session.pipeline.summaries import Admit, Summaries, Wishes
+from services.kf_session.pipeline.summaries import Summaries, Wishes
 from services.kf_session.pipeline.taking import Listener
 from services.kf_session.pipeline.templating import Templating
 from services.kf_session.pipeline.untold import Untold
@@ -45,11 +46,7 @@ def wishes_of(zone: ZoneInfo) -> Wishes:
 
 
 class Learning:
-    """`templating.render` is the Renderer of matches.
-
-    Listeners of a page, behind the router of replies: `effects.listen`, `hours.listen`, `summaries.listen`; of an
-    entered session: `effects.entered`. `hours.choose` picks the instant of a push that may wait.
-    """
+    """`templating.render` is the Renderer of matches; `effects.entered` is a listener of entered sessions."""
 
     def __init__(
         self,
@@ -62,7 +59,6 @@ class Learning:
         wishes: Wishes,
         admit: Admit,
     ) -> None:
-        """*admit* is that of ``pipeline.admitting``, and wakes who sends as well."""
         self.templating = Templating(key.derive("kf experiments"))
         self.effects = Effects(database.dialect, clock, limits.kf_attribution)
         self.hours = Hours(database.dialect, clock, wishes)

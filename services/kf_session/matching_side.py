@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from services.kf_session.domain.rendering import Renderer
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.pipeline.matching import Matching
 from services.kf_session.pipeline.replies import Replies
-from services.kf_session.pipeline.telling import Admit, Telling, plain
+from services.kf_session.pipeline.telling import Telling, plain
 from services.kf_session.subscriptions import Intake
 from services.kf_session.usecases.intents import Intents
 from services.kf_session.usecases.profiles import Profiles
@@ -30,7 +31,6 @@ class MatchingSide:
         max_bytes: int,
         render: Renderer = plain,
     ) -> None:
-        """*admit* wakes who sends as well."""
         telling = Telling(admit, render)
         self.matching = Matching(database, telling, clock)
         """Its ``run`` is a loop."""

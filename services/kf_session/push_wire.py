@@ -159,6 +159,7 @@ def to_effective(what: Preference) -> pb.Preferences:
         closing=what.closing.value,
         too_late=what.too_late.value,
         after_human=what.after_human.value,
+        send_at_best_hour=what.send_at_best_hour,
     )
 
 

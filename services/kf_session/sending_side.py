@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
-from services.kf_session.domain.rendering import Renderer
+from services.kf_session.learning import Learning
+from services.kf_session.pipeline.admitting import Admit
+from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.deciding import Decider
 from services.kf_session.pipeline.hearing import Hearing
-from services.kf_session.pipeline.merging import plain_list
 from services.kf_session.pipeline.pushing import Pusher
 from services.kf_session.pipeline.settling import ReadState, Settler
+from services.kf_session.pipeline.uploading import Uploader
 from services.kf_session.store import outgoing
+from services.kf_session.store.pictures import Pictures as PictureRows
 from services.kf_session.unknowns import PushDesk
+from services.kf_session.usecases.pictures import Pictures
 from services.kf_session.usecases.preferences import Preferences
 from services.kf_session.usecases.pushes import Pushes
 from services.kf_session.way import KfWay
@@ -37,11 +41,13 @@ class SendingSide:
     hearing: Hearing
     """``wrote`` hears customers' messages, ``failed`` late failures, ``changed`` that a session is in other hands."""
     pusher: Pusher
+    uploader: Uploader
+    pictures: Pictures
 
     @property
     def loops(self) -> Mapping[str, Loop]:
         """Its background loops, by name."""
-        return {"pushes": self.pusher.run}
+        return {"pushes": self.pusher.run, "pictures": self.uploader.run}
 
 
 def sending_side(
@@ -54,22 +60,26 @@ def sending_side(
     owner: str,
     zone: ZoneInfo,
     read_state: ReadState,
-    *,
-    render: Renderer = plain_list,
+    admit: Admit,
+    learning: Learning,
 ) -> SendingSide:
-    """Wire it; *read_state* asks the platform where a session is, *render* puts several matches into one list.
+    """Wire it; *read_state* asks the platform where a session is.
 
     On a database that no other process uses, call ``pusher.take_over_orphans()`` before the loops start.
     """
     queue = outgoing.queue(database.dialect)
-    pushes = Pushes(database, audit, clock, numbers, zone)
+    facts = CustomerFacts(zone, learning.hours)
+    pushes = Pushes(database, admit, audit, clock, numbers, facts)
     settler = Settler(database, queue, clock, numbers, read_state, on_settled=pushes.settled)
-    decider = Decider(database, queue, zone, owner, render=render)
+    decider = Decider(database, queue, facts, owner, render=learning.templating.render)
+    rows = PictureRows(database.dialect)
     way = KfWay(credentials, KfSending(wecom))
     return SendingSide(
         pushes,
-        Preferences(database, audit, clock, zone),
+        Preferences(database, audit, clock, zone, learning.effects),
         PushDesk(database, audit, clock),
         Hearing(database, clock),
         Pusher(database, queue, decider, settler, way, clock, numbers, owner),
+        Uploader(database, rows, credentials, wecom, clock, numbers, owner),
+        Pictures(database, rows, audit, clock),
     )

@@ -8,6 +8,7 @@ from typing import Final
 from services.kf_session import (
     effect_service,
     intent_service,
+    picture_service,
     push_service,
     session_service,
     template_service,
@@ -15,10 +16,12 @@ from services.kf_session import (
 from services.kf_session.effect_service import EffectMethods
 from services.kf_session.intent_service import IntentMethods
 from services.kf_session.learning import Learning
+from services.kf_session.picture_service import PictureMethods
 from services.kf_session.push_service import PushMethods
 from services.kf_session.session_service import SERVICE, SessionMethods
 from services.kf_session.template_service import TemplateMethods
 from services.kf_session.usecases.intents import Intents
+from services.kf_session.usecases.pictures import Pictures
 from services.kf_session.usecases.preferences import Preferences
 from services.kf_session.usecases.profiles import Profiles
 from services.kf_session.usecases.pushes import Pushes
@@ -31,6 +34,7 @@ __all__ = ["SCOPES", "SERVICE", "KfSessionServicer"]
 SCOPES: Final[Mapping[str, str]] = {
     **session_service.SCOPES,
     **push_service.SCOPES,
+    **picture_service.SCOPES,
     **intent_service.SCOPES,
     **template_service.SCOPES,
     **effect_service.SCOPES,
@@ -38,7 +42,9 @@ SCOPES: Final[Mapping[str, str]] = {
 """The scope each method needs; one that is missing here is denied."""
 
 
-class KfSessionServicer(SessionMethods, PushMethods, IntentMethods, TemplateMethods, EffectMethods):
+class KfSessionServicer(
+    SessionMethods, PushMethods, PictureMethods, IntentMethods, TemplateMethods, EffectMethods
+):
     """See kf_session_service.proto."""
 
     def __init__(
@@ -46,6 +52,7 @@ class KfSessionServicer(SessionMethods, PushMethods, IntentMethods, TemplateMeth
         sessions: Sessions,
         pushes: Pushes,
         preferences: Preferences,
+        pictures: Pictures,
         profiles: Profiles,
         intents: Intents,
         learning: Learning,
@@ -56,6 +63,7 @@ class KfSessionServicer(SessionMethods, PushMethods, IntentMethods, TemplateMeth
         self._sessions = sessions
         self._pushes = pushes
         self._preferences = preferences
+        self._pictures = pictures
         self._profiles = profiles
         self._intents = intents
         self._templates = learning.templates

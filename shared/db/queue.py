@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -42,6 +43,7 @@ HEAD_START = (timedelta(hours=1), timedelta(minutes=10), timedelta(minutes=1), t
 PENDING, DEFERRED = "pending", "deferred"
 
 _LANE_INDEX = "running_lane"
+_statements = cache(QueueSql)
 
 
 def rank_of(priority: int, created_at: datetime) -> datetime:
@@ -136,11 +138,11 @@ class DueQueue:
         if unknown:
             raise ValueError(f"{table.name} has no column {sorted(unknown)}")
         wanted = {*claim_columns, "id", "rank", "lease_epoch"} if claim_columns is not None else None
-        returned = [column for column in table.c if wanted is None or column.name in wanted]
+        returned = tuple(column.name for column in table.c if wanted is None or column.name in wanted)
         self.running = running
         self._settle_columns = tuple(settle_columns)
         self._lane_index = f"uq_{table.name}_{_LANE_INDEX}"
-        self._sql = QueueSql(dialect, table, running, self._settle_columns, returned)
+        self._sql = _statements(dialect, table, running, self._settle_columns, returned)
 
     def ready(self, priority: int, created_at: datetime, *, lane: str | None = None) -> dict[str, object]:
         """Column values of a new row that is ready at once."""

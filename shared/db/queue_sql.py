@@ -1,4 +1,4 @@
-"""The statements of a `DueQueue`, built once per queue.
+"""The statements of a `DueQueue`, built once per kind of database.
 
 States are written into the SQL as literals: a bound state would keep both planners from using the
 partial indexes.
@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     Integer,
     Select,
@@ -42,11 +41,11 @@ class QueueSql:
         table: Table,
         running: str,
         settle_columns: Sequence[str],
-        returned: Sequence[Column[Any]],
+        returned: Sequence[str],
     ) -> None:
         self._dialect = dialect
         self._table = table
-        self._returned = returned
+        self._returned = [table.c[name] for name in returned]
         self._pending: ColumnElement[str] = literal_column("'pending'")
         self._deferred: ColumnElement[str] = literal_column("'deferred'")
         self._running: ColumnElement[str] = literal_column(f"'{running}'")

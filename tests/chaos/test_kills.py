@@ -23,7 +23,7 @@ def judge(report: Report) -> None:
 
 async def test_kills_of_an_embedded_process_lose_and_double_nothing(tmp_path: Path) -> None:
     async with Storm(tmp_path) as storm:
-        judge(await run(storm, 20260302, 600, 4, rate=80))
+        judge(await run(storm, 20260302, 400, 3, rate=80))
 
 
 async def test_kills_of_one_replica_lose_and_double_nothing(
@@ -33,7 +33,7 @@ async def test_kills_of_one_replica_lose_and_double_nothing(
         names_on(amqp_url) as names,
         Storm(tmp_path, servers=Servers(postgres_database, amqp_url, names)) as storm,
     ):
-        judge(await run(storm, 20260303, 600, 4, rate=80))
+        judge(await run(storm, 20260303, 400, 3, rate=80))
 
 
 async def test_kills_of_three_replicas_lose_and_double_nothing(
@@ -43,4 +43,4 @@ async def test_kills_of_three_replicas_lose_and_double_nothing(
         names_on(amqp_url) as names,
         Storm(tmp_path, replicas=3, servers=Servers(postgres_database, amqp_url, names)) as storm,
     ):
-        judge(await run(storm, 20260304, 800, 5, rate=100))
+        judge(await run(storm, 20260304, 500, 4, rate=100))

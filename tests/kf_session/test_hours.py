@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from services.kf_session.domain.daily import Wish
+from services.kf_session.domain.hours import PATIENCE, better_instant
 from services.kf_session.pipeline.hours import COHORT_KEPT, Hours
 from services.kf_session.store.ledger import SessionKey
 from shared.clock import ManualClock
@@ -33,17 +34,16 @@ async def bench(database_url):
 
 async def chosen(database, hours, key):
     async with database.read() as conn:
-        return await hours.choose(
-            conn, STORE, key.external_userid, NOON + timedelta(hours=47), lambda at: None
-        )
+        known = await hours.histogram(conn, STORE, key.external_userid, ZoneInfo("Asia/Shanghai"))
+    return better_instant(NOON, NOON + PATIENCE, lambda at: None, known)
 
 
 async def test_the_hour_of_a_customer_and_of_who_is_like_them(bench):
     database, clock, hours = bench
-    assert await chosen(database, hours, KEY) == NOON
+    assert await chosen(database, hours, KEY) is None
     for minute in range(40):
         await heard(database, hours.listen, wrote(EVENING + timedelta(minutes=minute)))
     assert await chosen(database, hours, KEY) == NOON + timedelta(hours=9)
-    assert await chosen(database, hours, OTHER) == NOON, "the store's hours are looked at now and then"
+    assert await chosen(database, hours, OTHER) is None, "the store's hours are looked at now and then"
     clock.advance(COHORT_KEPT)
     assert await chosen(database, hours, OTHER) == NOON + timedelta(hours=9)

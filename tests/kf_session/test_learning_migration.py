@@ -24,6 +24,7 @@ TABLES = (
     learned.reply_hour,
     learned.summary_schedule,
     learned.summary_day,
+    learned.picture,
 )
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from services.kf_session.assembly import LOCATIONS, NAME
 from services.kf_session.domain.message import Entered, Inbound
 from services.kf_session.domain.push import NewPush, Purpose
+from services.kf_session.pipeline.admitting import admission
 from services.kf_session.pipeline.pulling import Puller
 from services.kf_session.pipeline.taking import Listeners, Taking
 from services.kf_session.store.accounts import Accounts, Held
@@ -72,7 +73,7 @@ class Bench:
     def __init__(self, database: Database, clock: ManualClock, listeners: Listeners, **more: Any) -> None:
         self.database, self.clock = database, clock
         self.accounts = Accounts(database.dialect)
-        self.taking = Taking(database, listeners, **more)
+        self.taking = Taking(database, listeners, **{"admit": admission(database), **more})
         self.items: list[dict[str, Any]] = []
 
     def say(self, number: int) -> None:

@@ -22,6 +22,7 @@ from shared.clock import ManualClock
 from shared.errors import Invalid
 from tests.kf_session.learning_support import (
     KEY,
+    STORE,
     add_match,
     add_push,
     add_session,
@@ -193,7 +194,7 @@ async def test_a_move_to_another_zone_makes_no_second_one_for_a_day(bench):
     async with bench.database.write() as conn:
         item = Item("m4", "赵六", "d", 0.9)
         await add_push(conn, "p3", NINE, item, expires_at=NINE + timedelta(days=2))
-        await store.reschedule(conn, ["kf-1"], "wm-1", NINE)
+        await store.reschedule(conn, STORE, "wm-1", NINE)
     await bench.replica().make_due()
     await bench.at(datetime(2026, 3, 3, 8, tzinfo=UTC))  # nine in Berlin, the same day
     await bench.replica().make_due()

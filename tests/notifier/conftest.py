@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,11 +26,22 @@ async def bare(world: Sandbox, tmp_path: Path) -> AsyncIterator[Reach]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def staffed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first `reach` leaves a copy of its home for the others to begin with."""
+    return tmp_path_factory.mktemp("staffed") / "home"
+
+
 @pytest.fixture
-async def reach(bare: Reach) -> Reach:
+async def reach(world: Sandbox, tmp_path: Path, staffed: Path) -> AsyncIterator[Reach]:
     """A notifier in which each role is held by the user of its name."""
-    await bare.staff()
-    return bare
+    if not await asyncio.to_thread(staffed.exists):
+        async with embedded(world.url, tmp_path / "staffed", default_store=STORE) as made:
+            await made.staff()
+        (tmp_path / "staffed").rename(staffed)
+    shutil.copytree(staffed, tmp_path / "home")
+    async with embedded(world.url, tmp_path / "home", default_store=STORE) as made:
+        yield made
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,15 @@ async def test_the_last_of_more_than_the_platform_takes_in_an_hour_are_held_by_u
     reach: Reach, world: Sandbox
 ) -> None:
     for minute in range(39):
-        for number in range(26):  # fewer than the platform takes in a minute
-            event_id = f"points-{26 * minute + number}"
-            await reach.push(POINTS, {**EXAMPLES[POINTS], "change": number}, event_id=event_id, wait=0)
+        numbers = range(26 * minute, 26 * minute + 26)  # fewer than the platform takes in a minute
+        await asyncio.gather(
+            *(
+                reach.push(
+                    POINTS, {**EXAMPLES[POINTS], "change": number}, event_id=f"points-{number}", wait=0
+                )
+                for number in numbers
+            )
+        )
         await world.advance(61)
         await heard(reach, world)
     found = await reach.notifier.ListDeliveries(

@@ -35,6 +35,11 @@ class Form(StrEnum):
     """An acquisition link."""
 
 
+PICTURE: Final = "picture:"
+"""Stands in place of the platform's id of a file, before the name of a picture that is kept."""
+
+_PICTURED: Final = {Form.IMAGE: "media_id", Form.LINK: "thumb_media_id", Form.MINIPROGRAM: "thumb_media_id"}
+
 CODE_FORMS: Final = frozenset({Form.TEXT, Form.MENU})
 """What kf/send_msg_on_event takes."""
 
@@ -153,6 +158,22 @@ def payload(
     """The body of kf/send_msg, or with a *code* of kf/send_msg_on_event."""
     whom: dict[str, object] = {"code": code} if code else {"touser": to, "open_kfid": open_kfid}
     return {**whom, "msgid": msgid, **content}
+
+
+def picture_of(content: Mapping[str, object]) -> str:
+    """The name of the kept picture that a content shows; empty where it shows none."""
+    form = Form(str(content["msgtype"]))
+    body = content[form.value]
+    shown = str(body.get(_PICTURED[form], "")) if form in _PICTURED and isinstance(body, Mapping) else ""
+    return shown.removeprefix(PICTURE) if shown.startswith(PICTURE) else ""
+
+
+def with_picture(content: Mapping[str, object], media_id: str) -> dict[str, object]:
+    """The same, with its picture by the platform's id."""
+    form = Form(str(content["msgtype"]))
+    body = content[form.value]
+    assert isinstance(body, Mapping), "it was checked when it was admitted"
+    return {**content, form.value: {**body, _PICTURED[form]: media_id}}
 
 
 def _violations(form: Form, body: Mapping[str, object], path: str) -> Iterator[Violation]:

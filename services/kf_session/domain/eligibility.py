@@ -9,6 +9,8 @@
     credits    one of the five is free; matches and summaries leave the reserve for an answer
     quiet      not in the customer's quiet hours, if nobody asked for it
     daily      less than the customer's calendar day allows, if nobody asked for it
+    picture    the kept picture that it shows, if any, is known to the platform
+    best_hour  a match of who wants that: no hour is ahead that is so much better that it is worth waiting for
 
 Quiet hours against a closing window: where the window lasts beyond them, the push waits for their end. Where it does
 not, waiting would lose it: what came before the quiet has gone by then (EARLIER: nothing of ours waits on purpose
@@ -24,6 +26,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from services.kf_session.domain.hours import MARGIN, PATIENCE, Histogram, better_instant
+from services.kf_session.domain.picture import UNKNOWN as PICTURE_UNKNOWN
 from services.kf_session.domain.preference import AfterHuman, Closing, Preference
 from services.kf_session.domain.push import Purpose
 from services.kf_session.domain.window import CLOSING, CREDITS, SessionState, is_open, window_end
@@ -49,6 +53,8 @@ class Gate(StrEnum):
     CREDITS = "credits"
     QUIET = "quiet"
     DAILY = "daily"
+    PICTURE = "picture"
+    BEST_HOUR = "best_hour"
 
 
 class Word(StrEnum):
@@ -94,6 +100,8 @@ class Facts:
     """Credits of the present window, without the push's own."""
     today: int = 0
     """Pushes of the customer's calendar day that nobody asked for."""
+    hours: Histogram | None = None
+    """When the customer is likely to answer; None: nothing waits for that."""
 
 
 @value_class
@@ -103,12 +111,19 @@ class Candidate:
     purpose: Purpose
     score: float | None = None
     expires_at: datetime | None = None
+    admitted_at: datetime | None = None
+    """None: it is not admitted, and asked about."""
     by_code: bool = False
     code_expires_at: datetime | None = None
     awaited_human: bool = False
     """It has waited for a servicer already."""
     kept: bool = False
     """It has been kept for the next window already, by DIGEST."""
+
+    picture: str = ""
+    """The kept picture that it shows."""
+    picture_missing: str = ""
+    """Why it cannot show it now (``domain.picture``)."""
 
     @property
     def keeps_reserve(self) -> bool:
@@ -124,7 +139,8 @@ class Candidate:
 def judge(one: Candidate, facts: Facts, now: datetime) -> tuple[Verdict, ...]:
     """Every gate's verdict, in order: all of them, so that somebody who asks sees all that stands in the way."""
     ways = (_code,) if one.by_code else (_session, _window, _credits)
-    return tuple(gate(one, facts, now) for gate in (_enabled, _blocked, _score, *ways, _quiet, _daily))
+    gates = (_enabled, _blocked, _score, *ways, _quiet, _daily, _picture, _best_hour)
+    return tuple(gate(one, facts, now) for gate in gates)
 
 
 def first_no(verdicts: tuple[Verdict, ...]) -> Verdict | None:
@@ -156,7 +172,7 @@ def day_end(zone_of: Preference, now: datetime) -> datetime:
 def latest_before_quiet(wanted: datetime, preference: Preference, customer_at: datetime | None) -> datetime:
     """When to send what is wanted at *wanted*: then, or just before a quiet that the window does not outlast.
 
-    For those who plan ahead (a summary, a best hour). Only EARLIER moves anything.
+    For those who plan ahead (a summary). Only EARLIER moves anything.
     """
     quiet, end = preference.quiet_hours, window_end(customer_at)
     if quiet is None or end is None or preference.closing is not Closing.EARLIER:
@@ -253,10 +269,7 @@ def _credits(one: Candidate, facts: Facts, now: datetime) -> Verdict:
 
 def _quiet(one: Candidate, facts: Facts, now: datetime) -> Verdict:
     gate, preference = Gate.QUIET, facts.preference
-    quiet = preference.quiet_hours
-    if quiet is None or one.purpose.asked_for:
-        return Verdict(gate, Word.PASS)
-    over = quiet.until(now, preference.zone)
+    over = None if one.purpose.asked_for else preference.quiet_until(now)
     if over is None:
         return Verdict(gate, Word.PASS)
     end = window_end(facts.customer_at)
@@ -281,6 +294,34 @@ def _daily(one: Candidate, facts: Facts, now: datetime) -> Verdict:
     if limit == 0 or not is_open(facts.customer_at, tomorrow):
         return Verdict(Gate.DAILY, Word.DROP, "daily_limit", told)
     return Verdict(Gate.DAILY, Word.HOLD, "daily_limit", told, tomorrow)
+
+
+def _picture(one: Candidate, facts: Facts, now: datetime) -> Verdict:
+    """What was never kept may be kept yet; who asks by hand is told at once."""
+    gate, told = Gate.PICTURE, {"picture": one.picture}
+    if not one.picture_missing:
+        return Verdict(gate, Word.PASS)
+    if one.picture_missing == PICTURE_UNKNOWN and not one.patient:
+        return Verdict(gate, Word.DROP, one.picture_missing, told)
+    return Verdict(gate, Word.HOLD, one.picture_missing, told, _later(one, facts, now))
+
+
+def _best_hour(one: Candidate, facts: Facts, now: datetime) -> Verdict:
+    """Only for a match: who calls Push chose the instant, and so did the customer of a summary.
+
+    What has waited for a servicer or a window already goes without waiting again.
+    """
+    passes = Verdict(Gate.BEST_HOUR, Word.PASS)
+    hours, end = facts.hours, window_end(facts.customer_at)
+    if one.purpose is not Purpose.MATCH or one.kept or one.awaited_human or hours is None or end is None:
+        return passes
+    closes = end if one.expires_at is None else min(end, one.expires_at)
+    latest = min(closes - MARGIN, (one.admitted_at or now) + PATIENCE)
+    best = better_instant(now, latest, facts.preference.quiet_until, hours)
+    if best is None:
+        return passes
+    told = {"best_at": _text(best), "share": round(hours.at(best), 3), "share_now": round(hours.at(now), 3)}
+    return Verdict(Gate.BEST_HOUR, Word.HOLD, "best_hour", told | {"window_end": _text(end)}, best)
 
 
 def _later(one: Candidate, facts: Facts, now: datetime) -> datetime:

@@ -24,7 +24,7 @@ EVEN: Final = 24.0
 """Messages, one for each hour, that the cohort's are weighed against."""
 
 PATIENCE: Final = timedelta(hours=24)
-"""The longest that is waited for a better hour."""
+"""The longest that a push waits for a better hour, from its admission on."""
 GAIN: Final = 1.25
 """An hour is worth waiting for if an answer is so many times as likely in it."""
 MARGIN: Final = timedelta(minutes=30)
@@ -66,28 +66,21 @@ def learn(own: Sequence[float], cohort: Sequence[float], now: datetime, zone: Zo
     return Histogram(tuple(_blend(_smoothed(mine), others, COHORT)), zone)
 
 
-def best_instant(now: datetime, window_end: datetime, quiet: Quiet, histogram: Histogram) -> datetime | None:
-    """When to send: inside the window, outside quiet hours, at the first instant of the best hour, or now.
+def better_instant(now: datetime, latest: datetime, quiet: Quiet, histogram: Histogram) -> datetime | None:
+    """The first instant of the best hour from *now* to *latest*, outside quiet hours.
 
-    None where quiet reigns until the window closes.
+    None where none is worth waiting for: then it goes as soon as it may.
     """
-    latest = max(now, min(window_end - MARGIN, now + PATIENCE))
-    allowed = [
-        at
-        for at in _candidates(now, latest, quiet, histogram.zone)
-        if now <= at < window_end and quiet(at) is None
-    ]
+    allowed = list(_candidates(now, latest, quiet, histogram.zone))
     if not allowed:
-        # Nothing before the margin: late in the window is better than not at all.
-        end = quiet(now)
-        return end if end is not None and end < window_end and quiet(end) is None else None
-    first = allowed[0]
+        return None
     best = max(allowed, key=lambda at: (histogram.at(at), -at.timestamp()))
-    return best if histogram.at(best) >= GAIN * histogram.at(first) else first
+    worth_it = best > allowed[0] and histogram.at(best) >= GAIN * histogram.at(allowed[0])
+    return best if worth_it else None
 
 
 def _candidates(now: datetime, latest: datetime, quiet: Quiet, zone: ZoneInfo) -> Iterator[datetime]:
-    """The instants at which something changes, in order: the hour, or the quiet."""
+    """The instants up to *latest* at which something changes, in order: the hour, or the quiet; none inside the quiet."""
     at = now
     while at <= latest:
         end = quiet(at)

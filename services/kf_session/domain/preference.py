@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import time
+from datetime import datetime, time
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from shared.errors import Invalid, Violation
@@ -56,11 +56,18 @@ class Preference:
     too_late: Closing = Closing.DIGEST
     """DIGEST or DROP."""
     after_human: AfterHuman = AfterHuman.SEND
+    send_at_best_hour: bool = False
+    """Whether a match waits for the hour at which the customer is likeliest to answer."""
 
     @property
     def quiet_hours(self) -> QuietHours | None:
         """The same for asking when they end."""
         return None if self.quiet is None else QuietHours((self.quiet,))
+
+    def quiet_until(self, at: datetime) -> datetime | None:
+        """When the quiet that reigns at *at* ends; None where none does."""
+        hours = self.quiet_hours
+        return None if hours is None else hours.until(at, self.zone)
 
 
 FIELDS: Final = (
@@ -75,6 +82,7 @@ FIELDS: Final = (
     "closing",
     "too_late",
     "after_human",
+    "send_at_best_hour",
 )
 """What a stored preference may say; what it leaves out is said by the wider one."""
 
@@ -90,15 +98,15 @@ def merged(zone: ZoneInfo, *said: Mapping[str, object]) -> Preference:
     base = replace(Preference(), zone=zone)
     wrong: list[Violation] = []
 
-    def take(name: str, read: object) -> None:
+    def take(name: str, read: Callable[[Any], None]) -> None:
         if name not in words:
             return
         try:
-            read(words[name])  # type: ignore[operator]
+            read(words[name])
         except (Invalid, ValueError, TypeError) as error:
             wrong.append(Violation(f"preferences.{name}", _FIXES.get(name, str(error))))
 
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     take("enabled", lambda it: values.update(enabled=bool(it)))
     take("min_score", lambda it: values.update(min_score=_between(float(it), 0.0, 1.0)))
     take("daily_limit", lambda it: values.update(daily_limit=int(_between(int(it), 0, DAILY_MOST))))
@@ -108,6 +116,7 @@ def merged(zone: ZoneInfo, *said: Mapping[str, object]) -> Preference:
     take("closing", lambda it: values.update(closing=Closing(str(it))))
     take("too_late", lambda it: values.update(too_late=_late(str(it))))
     take("after_human", lambda it: values.update(after_human=AfterHuman(str(it))))
+    take("send_at_best_hour", lambda it: values.update(send_at_best_hour=bool(it)))
     start, end = str(words.get("quiet_from", "")), str(words.get("quiet_to", ""))
     if start or end:
         try:
@@ -116,7 +125,7 @@ def merged(zone: ZoneInfo, *said: Mapping[str, object]) -> Preference:
             wrong += invalid.violations
     if wrong:
         raise Invalid("FIELD_INVALID", f"{wrong[0].field}: {wrong[0].description}", violations=wrong)
-    return replace(base, **values)  # type: ignore[arg-type]
+    return replace(base, **values)
 
 
 _FIXES: Final[Mapping[str, str]] = {

@@ -48,6 +48,19 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "当日已发{today}条，上限{daily_limit}条",
         "{today} of {daily_limit} pushes of the day are used",
     ),
+    "best_hour": (
+        "等待客户最可能回复的时段，{best_at}发送（窗口至{window_end}）",
+        "it waits for the hour at which the customer is likeliest to answer, {best_at} (window until {window_end})",
+    ),
+    "picture_unknown": (
+        "没有名为{picture}的图片，上传后发送",
+        "there is no picture {picture}; it goes once one is kept under that name",
+    ),
+    "picture_pending": ("图片{picture}正在上传", "its picture {picture} is about to be uploaded"),
+    "picture_failed": (
+        "图片{picture}上传失败，正在重试",
+        "its picture {picture} could not be uploaded; it is tried again",
+    ),
     "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
 }
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.content import CODE_FORMS, Content
 from services.kf_session.domain.push import NewPush, Purpose
 from services.kf_session.store.tables import push, push_item
+from shared.db.engine import Database
 from shared.db.queue import HIGH, LOW, NORMAL, PENDING, rank_of
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
@@ -20,6 +22,9 @@ from shared.ids import new_id
 
 WAKEUP: Final = "pushes"
 """Given when pushes become ready; to be noted in the transaction that admits one."""
+
+Admit = Callable[[AsyncConnection, NewPush, datetime], Awaitable[str]]
+"""Admits a push in the caller's transaction and wakes who sends; its id. See ``admit``."""
 
 _PRIORITY: Final = {
     Purpose.REPLY: HIGH,
@@ -34,6 +39,16 @@ _PRIORITY: Final = {
 def msgid_of(push_id: str) -> str:
     """The platform's key of a push: at most 32 of its characters, the same in every try."""
     return hashlib.sha256(f"reach push\0{push_id}".encode()).hexdigest()[:32]
+
+
+def admission(database: Database) -> Admit:
+    """The door of a database."""
+
+    async def admitted(conn: AsyncConnection, new: NewPush, now: datetime) -> str:
+        database.wakeups.notify(conn, WAKEUP)
+        return await admit(conn, database.dialect, new, now)
+
+    return admitted
 
 
 async def admit(conn: AsyncConnection, dialect: DialectName, new: NewPush, now: datetime) -> str:

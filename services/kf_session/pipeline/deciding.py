@@ -9,36 +9,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.domain.content import payload
+from services.kf_session.domain.content import payload, picture_of, with_picture
 from services.kf_session.domain.eligibility import (
     Candidate,
     Facts,
     Gate,
     Verdict,
     Word,
-    day_start,
     first_no,
     free_credits,
     judge,
 )
 from services.kf_session.domain.lifecycle import PushStatus
-from services.kf_session.domain.preference import merged
 from services.kf_session.domain.push import Purpose
 from services.kf_session.domain.rendering import Renderer
+from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.merging import BEST, merge, plain_list
 from services.kf_session.pipeline.push_announcing import announce
-from services.kf_session.store import ledger, matches, outgoing
+from services.kf_session.store import ledger, matches, outgoing, pictures
 from services.kf_session.store.ledger import SessionKey, Standing
 from services.kf_session.store.outgoing import Claimed, Code, Past
+from services.kf_session.store.pictures import Found
 from shared.db.engine import Database
 from shared.db.queue import DueQueue, Settlement
 from shared.values import value_class
 
-_HARD = frozenset({Gate.SESSION, Gate.CODE, Gate.WINDOW, Gate.CREDITS})
+_HARD = frozenset({Gate.SESSION, Gate.CODE, Gate.WINDOW, Gate.CREDITS, Gate.PICTURE})
 """What still counts for a repeat of a try that may have arrived: the others have been answered once."""
 
 
@@ -79,32 +78,6 @@ class _Turn:
         self.facts = replace(self.facts, used=used, today=self.facts.today + counted)
 
 
-async def facts_of(
-    conn: AsyncConnection,
-    standing: Standing | None,
-    store_id: str,
-    key: SessionKey,
-    zone: ZoneInfo,
-    now: datetime,
-) -> Facts:
-    """What the gates must know of a customer."""
-    wishes = await outgoing.wishes(conn, store_id, key.external_userid)
-    preference = merged(zone, *wishes.said)
-    today = await outgoing.today(conn, key, day_start(preference, now))
-    unsubscribed = wishes.unsubscribed_at is not None
-    if standing is None:
-        return Facts(preference, unsubscribed, today=today)
-    return Facts(
-        preference,
-        unsubscribed,
-        standing.blocked_at,
-        standing.state,
-        standing.customer_at,
-        standing.used,
-        today,
-    )
-
-
 class Decider:
     """Judges claimed pushes; *render* puts several matches into one list."""
 
@@ -112,7 +85,7 @@ class Decider:
         self,
         database: Database,
         queue: DueQueue,
-        zone: ZoneInfo,
+        facts: CustomerFacts,
         owner: str,
         *,
         render: Renderer = plain_list,
@@ -120,7 +93,7 @@ class Decider:
     ) -> None:
         self._database = database
         self._queue = queue
-        self._zone = zone
+        self._facts = facts
         self._owner = owner
         self._render = render
         self._best = best
@@ -151,7 +124,7 @@ class Decider:
         pushes: list[Claimed],
         now: datetime,
     ) -> _Turn:
-        facts = await facts_of(conn, standing, pushes[0].store_id, key, self._zone, now)
+        facts = await self._facts.read(conn, standing, pushes[0].store_id, key, now)
         none: frozenset[str] = frozenset()
         credited = none if standing is None else await outgoing.credited(conn, key, standing.window_no)
         return _Turn(key, standing, facts, credited, pushes)
@@ -177,6 +150,7 @@ class _Session:
         self._codes = codes
         self._void = void
         self._now = now
+        self._pictures: dict[tuple[str, str], Found] = {}
         self._jobs: list[Job] = []
 
     async def judge(self) -> list[Job]:
@@ -201,11 +175,14 @@ class _Session:
             if not await self._passes(best):
                 waiting = waiting[1:]
                 continue
-            free = free_credits(self._candidate(best), self._turn.seen_by(best))
+            free = free_credits(await self._candidate(best), self._turn.seen_by(best))
             kept = [one for one in waiting if (one.id, "quiet_digest") in self._past.holds]
             together = waiting if len(waiting) > free else kept if best in kept else []
             chosen = together[: self._own._best] if len(together) > 1 else [best]
-            await self._go(await self._merged(chosen) if len(chosen) > 1 else best)
+            carrier = best if len(chosen) == 1 else await self._merged(chosen)
+            # The words of a list may show another picture than those of the match did.
+            if carrier is best or await self._passes(carrier):
+                await self._go(carrier)
             waiting = [one for one in waiting if one not in chosen]
 
     async def _merged(self, pushes: Sequence[Claimed]) -> Claimed:
@@ -224,22 +201,25 @@ class _Session:
             await self._end(one, PushStatus.SUPPRESSED, "merged", merged_into=carrier.id)
         return replace(carrier, content=content)
 
-    def _candidate(self, one: Claimed) -> Candidate:
+    async def _candidate(self, one: Claimed) -> Candidate:
         code = self._codes.get(one.code_id or "")
         waited = {(one.id, "session_human"), (one.id, "session_pool")}
         return Candidate(
             one.purpose,
             one.score,
             one.expires_at,
+            one.created_at,
             one.code_id is not None,
             None if code is None else code.expires_at,
             awaited_human=not waited.isdisjoint(self._past.holds),
             kept=(one.id, "quiet_digest") in self._past.holds,
+            picture=picture_of(one.content),
+            picture_missing=(await self._picture(one)).missing,
         )
 
     async def _passes(self, one: Claimed) -> bool:
         """Whether *one* may go; if not, it is settled."""
-        verdicts = judge(self._candidate(one), self._turn.seen_by(one), self._now)
+        verdicts = judge(await self._candidate(one), self._turn.seen_by(one), self._now)
         unclear = one.id in self._past.unclear
         if unclear:
             verdicts = tuple(each for each in verdicts if each.gate in _HARD)
@@ -267,8 +247,10 @@ class _Session:
                 )
                 await self._hold(one, no)
                 return
+            shown = (await self._picture(one)).media_id
+            content = with_picture(one.content, shown) if shown else one.content
             body = payload(
-                one.content, msgid=one.msgid, to=turn.key.external_userid, open_kfid=turn.key.open_kfid
+                content, msgid=one.msgid, to=turn.key.external_userid, open_kfid=turn.key.open_kfid
             )
         else:
             body = payload(one.content, msgid=one.msgid, code=self._codes[one.code_id].code)
@@ -276,6 +258,15 @@ class _Session:
         turn.took(one)
         window_no = None if turn.standing is None else turn.standing.window_no
         self._jobs.append(Job(one, body, one.code_id is not None, unclear, window_no))
+
+    async def _picture(self, one: Claimed) -> Found:
+        """The kept picture that *one* shows, if any; the same for all who ask in this transaction."""
+        name = picture_of(one.content)
+        if name and (one.store_id, name) not in self._pictures:
+            self._pictures[one.store_id, name] = await pictures.find(
+                self._conn, one.store_id, name, self._now
+            )
+        return self._pictures[one.store_id, name] if name else Found()
 
     async def _hold(self, one: Claimed, no: Verdict) -> None:
         until = max(no.until or self._now, self._now + timedelta(milliseconds=1))

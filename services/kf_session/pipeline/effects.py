@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -61,9 +62,10 @@ class Effects:
         if found is not None and self.in_time(found, entered.at):
             await self._keep(conn, found, Kind.MINIPROGRAM_ENTER, entered.at)
 
-    async def unsubscribed(self, conn: AsyncConnection, key: SessionKey, at: datetime) -> None:
-        """A customer was unsubscribed otherwise than by a message."""
-        last = await store.last_before(conn, key, at, self._window)
+    async def unsubscribed(self, conn: AsyncConnection, keys: Sequence[SessionKey], at: datetime) -> None:
+        """A customer of these sessions was unsubscribed otherwise than by a message: after the last push of all."""
+        found = [await store.last_before(conn, key, at, self._window) for key in keys]
+        last = max((one for one in found if one is not None), key=lambda one: one.accepted_at, default=None)
         if last is not None:
             await self._keep(conn, last, Kind.UNSUBSCRIBED, at)
 

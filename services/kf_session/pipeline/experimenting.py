@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import structlog
@@ -45,7 +46,7 @@ class Experimenting:
         async with self._database.read() as conn:
             idents = await experiments.running(conn)
         for ident in idents:
-            await self._database.transact(lambda conn, ident=ident: self.look(conn, ident))  # type: ignore[misc]
+            await self._database.transact(partial(self.look, ident=ident))
 
     async def look(self, conn: AsyncConnection, ident: str) -> None:
         """Once at one: stop what does harm, end what is decided or over."""

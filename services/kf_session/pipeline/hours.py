@@ -1,13 +1,14 @@
-"""Learning when customers write, and choosing the hour of a push by it."""
+"""Learning when customers write."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.domain.hours import Histogram, Quiet, best_instant, learn
+from services.kf_session.domain.hours import Histogram, learn
 from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.pipeline.summaries import Wishes
 from services.kf_session.store import hours as store
@@ -22,7 +23,7 @@ _STORES_MOST = 1000
 
 
 class Hours:
-    """`listen` is a listener of the page; `choose` is asked where a customer wants the best hour."""
+    """`listen` is a listener of the page; `histogram` is asked where a customer wants the best hour."""
 
     def __init__(self, dialect: DialectName, clock: Clock, wishes: Wishes) -> None:
         self._dialect = dialect
@@ -38,19 +39,13 @@ class Hours:
         zone = (await self._wishes(conn, standing.store_id, customer)).zone
         await store.add(conn, self._dialect, standing.store_id, customer, inbound.sent_at, zone)
 
-    async def histogram(self, conn: AsyncConnection, store_id: str, customer: str) -> Histogram:
-        """What is known of a customer."""
+    async def histogram(
+        self, conn: AsyncConnection, store_id: str, customer: str, zone: ZoneInfo
+    ) -> Histogram:
+        """When a customer is likely to answer, on the clocks of *zone*; who has written little is like the others."""
         now = self._clock.now()
-        zone = (await self._wishes(conn, store_id, customer)).zone
         own = await store.of_customer(conn, store_id, customer)
         return learn(own, await self._cohort(conn, store_id, now), now, zone)
-
-    async def choose(
-        self, conn: AsyncConnection, store_id: str, customer: str, window_end: datetime, quiet: Quiet
-    ) -> datetime | None:
-        """When to send to a customer; None where quiet reigns until the window closes."""
-        known = await self.histogram(conn, store_id, customer)
-        return best_instant(self._clock.now(), window_end, quiet, known)
 
     async def _cohort(self, conn: AsyncConnection, store_id: str, now: datetime) -> list[float]:
         at, weights = self._cohorts.get(store_id, (None, []))

@@ -15,7 +15,7 @@ from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.domain.push import NewPush, Purpose
 from services.kf_session.domain.replies import SUBSCRIBED, UNSUBSCRIBED, Asked, Command, no_such_line, read
 from services.kf_session.domain.window import SessionState
-from services.kf_session.pipeline.telling import Admit
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.store import lists
 from services.kf_session.store.ledger import SessionKey, Standing
 from shared.clock import Clock

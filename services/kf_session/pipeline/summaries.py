@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -19,6 +20,7 @@ from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.domain.rendering import Rendered
 from services.kf_session.domain.window import CLOSING, is_open, window_end
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.store import summaries as store
 from services.kf_session.store.ledger import SessionKey, Standing, lock
 from shared.clock import Clock
@@ -29,6 +31,8 @@ from shared.supervise import Turn
 BATCH: Final = 100
 EVERY: Final = 15.0
 """Seconds between looks; a summary is so late at most."""
+WAKEUP: Final = "summaries"
+"""Given when summaries are due that were not."""
 
 _log = structlog.get_logger("reach.kf_session.summaries")
 
@@ -50,9 +54,6 @@ class Unsent(Protocol):
 
 Words = Callable[[AsyncConnection, str, str, Sequence[Item]], Awaitable[Rendered]]
 """From a store, a customer and items to what is sent."""
-
-Admit = Callable[[AsyncConnection, NewPush, datetime], Awaitable[str]]
-"""``pipeline.admitting.admit``, which wakes who sends as well."""
 
 
 class Summaries:
@@ -85,7 +86,7 @@ class Summaries:
 
     async def run(self, turn: Turn) -> None:
         """Make what is due until cancelled."""
-        signal = self._database.wakeups.listen("summaries")
+        signal = self._database.wakeups.listen(WAKEUP)
         while True:
             made = await self.make_due()
             turn()
@@ -98,11 +99,11 @@ class Summaries:
             keys = await store.due(conn, self._clock.now(), BATCH)
         for key in keys:
             try:
-                await self._database.transact(lambda conn, key=key: self.make(conn, key))  # type: ignore[misc]
+                await self._database.transact(partial(self.make, key=key))
             except Invalid as refused:
                 # One that cannot be said must not keep the others waiting; its day says so.
                 _log.error("summary cannot be made", open_kfid=key.open_kfid, reason=refused.reason)
-                await self._database.transact(lambda conn, key=key: self._give_up(conn, key))  # type: ignore[misc]
+                await self._database.transact(partial(self._give_up, key=key))
         return len(keys)
 
     async def _give_up(self, conn: AsyncConnection, key: SessionKey) -> None:

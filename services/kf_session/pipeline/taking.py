@@ -20,6 +20,7 @@ from services.kf_session.domain.push import NewPush, Purpose
 from services.kf_session.domain.reading import Item, Unreadable, read_item
 from services.kf_session.domain.sessions import BLOCKING, Hands, moved
 from services.kf_session.domain.window import SessionState, is_open
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.pipeline.announcing import received, session_changed
 from services.kf_session.store import ledger, sessions
 from services.kf_session.store.accounts import Held
@@ -39,9 +40,6 @@ EnterListener = Callable[[AsyncConnection, Entered], Awaitable[None]]
 
 MoveListener = Callable[[AsyncConnection, SessionKey], Awaitable[None]]
 """Hears that a session is in other hands, or over."""
-
-Admit = Callable[[AsyncConnection, NewPush, datetime], Awaitable[str]]
-"""Admits a push in the caller's transaction; its id."""
 
 WAKEUP: Final = "kf inbound"
 """Given when a customer wrote or entered: what was held may go now."""
@@ -73,10 +71,8 @@ class Taken:
 class Taking:
     """See the module."""
 
-    def __init__(
-        self, database: Database, listeners: Listeners, admit: Admit | None = None, welcome: str = ""
-    ) -> None:
-        """Without *admit* or *welcome* nobody is greeted."""
+    def __init__(self, database: Database, listeners: Listeners, admit: Admit, welcome: str = "") -> None:
+        """Without *welcome* nobody is greeted."""
         self._database = database
         self._listeners = listeners
         self._admit = admit
@@ -180,7 +176,7 @@ class Taking:
         entered = Entered(key.open_kfid, key.external_userid, said.store_id, scene, param, said.sent_at)
         for listener in self._listeners.entries:
             await listener(page.conn, entered)
-        if self._admit is None or not self._welcome or item.code is None or item.code.expires_at <= page.now:
+        if not self._welcome or item.code is None or item.code.expires_at <= page.now:
             return
         greeting = NewPush(
             store_id=said.store_id,

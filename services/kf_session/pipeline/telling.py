@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.matching import lines
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.domain.rendering import Rendered, Renderer
+from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.store import matches
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.matches import Match
@@ -21,9 +22,6 @@ KEPT: Final = timedelta(hours=48)
 
 NO_SESSION: Final = "no_session"
 """The customer has never written to an account of this store."""
-
-Admit = Callable[[AsyncConnection, NewPush, datetime], Awaitable[str]]
-"""Admits a push and wakes who sends; its id. A repeat of (store, dedupe key) is the first one's id."""
 
 
 async def plain(conn: AsyncConnection, store_id: str, items: Sequence[Item]) -> Rendered:

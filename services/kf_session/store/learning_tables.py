@@ -5,6 +5,7 @@ template ─┬─ template_version ── its words, none ever changed
                          └─ experiment_variant ── each one's share, and why one was stopped
 effect ── what a customer did after a push, once of each kind
 reply_hour ── when customers write, by the hours of their clocks
+picture ── what cards show, and what the platform calls it at present
 summary_schedule ── when a session's next daily summary is due
 summary_day ── what became of one day's summary: the key that lets no replica make a second
 """
@@ -14,7 +15,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from services.kf_session.store.tables import metadata, push
+from shared.db.queue import due_columns, due_indexes
 from shared.db.types import Id, Instant, Json
+
+UPLOADING = "uploading"
+"""The running state of a picture."""
 
 RUNNING = "running"
 """The state of an experiment that assigns customers."""
@@ -98,6 +103,24 @@ reply_hour = sa.Table(
     sa.Column("hour", sa.Integer, primary_key=True),  # 0 to 23 on the customer's clocks
     sa.Column("weight", sa.Float, nullable=False),  # as of a fixed instant, so that sums need no clock
 )
+
+picture = sa.Table(
+    "picture",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("store_id", Id, nullable=False),  # '' is every store that has none of that name
+    sa.Column("name", Id, nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("media_id", sa.Text, nullable=False),  # '' until it was uploaded
+    sa.Column("expires_at", Instant),  # when the platform forgets it
+    sa.Column("failure", sa.Text, nullable=False),  # why the last upload failed; '' where it did not
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    *due_columns(),
+    *due_indexes("picture", running=UPLOADING),
+)
+sa.Index("picture_by_name", picture.c.store_id, picture.c.name, unique=True)
 
 summary_schedule = sa.Table(
     "summary_schedule",

@@ -87,6 +87,16 @@ async def lock(conn: AsyncConnection, key: SessionKey) -> Standing | None:
     )
 
 
+async def lock_all(conn: AsyncConnection, store_id: str, external_userid: str) -> list[SessionKey]:
+    """Lock every session of a customer in a store, in the order of their keys, until the transaction ends."""
+    t = session.c
+    mine = sa.select(t.open_kfid).where(t.store_id == store_id, t.external_userid == external_userid)
+    keys = [SessionKey(one, external_userid) for one in sorted(await conn.scalars(mine))]
+    for key in keys:
+        await lock(conn, key)
+    return keys
+
+
 async def open_window(
     conn: AsyncConnection, standing: Standing, msgid: str, wrote_at: datetime, now: datetime
 ) -> bool:

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.lifecycle import PushStatus
 from services.kf_session.domain.message import Origin
 from services.kf_session.domain.push import Purpose
+from services.kf_session.store import outgoing
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.tables import message, preference, push, push_item
-from shared.db.queue import DEFERRED, PENDING
 from shared.db.rows import dialect_of, insert_into
 from shared.values import value_class
 
@@ -107,19 +107,13 @@ def _reached(key: SessionKey, *, tapped: bool = False) -> tuple[sa.ColumnElement
 
 
 async def unsubscribe(conn: AsyncConnection, store_id: str, external_userid: str, now: datetime) -> None:
-    """No offers to this customer from now on; those that are held come before the gates at once, and end there.
+    """Nothing that they did not ask for goes to this customer from now on; what is held comes before the gates at once.
 
-    They are not ended here: one may hold a credit, or have arrived, and the gates know what becomes of that. None of
-    them passes any more, since they ask for the wish under the lock of the session, which this transaction holds.
+    It is not ended here: one may hold a credit, or have arrived, and the gates know what becomes of that. None passes
+    any more, since they ask for the wish under the lock of the session, which this transaction holds.
     """
     await _prefer(conn, store_id, external_userid, now, now)
-    held = sa.update(push).where(
-        push.c.store_id == store_id,
-        push.c.external_userid == external_userid,
-        push.c.purpose.in_([Purpose.MATCH.value, Purpose.SUMMARY.value]),
-        push.c.status == DEFERRED,
-    )
-    await conn.execute(held.values(status=PENDING, due_at=now, hold_reason=None, updated_at=now))
+    await outgoing.look_again(conn, store_id, external_userid, now)
 
 
 async def subscribe(conn: AsyncConnection, store_id: str, external_userid: str, now: datetime) -> None:

@@ -314,6 +314,24 @@ async def replace_items(
         )
 
 
+async def look_again(conn: AsyncConnection, store_id: str, external_userid: str, now: datetime) -> None:
+    """Have what the gates hold back from a customer come before them at once; the caller has locked the sessions.
+
+    What waits to be tried again, or for a rate (``retry:…``, ``rate:…``), does not come earlier for that.
+    """
+    t = push.c
+    await conn.execute(
+        sa.update(push)
+        .where(
+            t.store_id == store_id,
+            t.external_userid == external_userid,
+            t.status == PushStatus.DEFERRED.value,
+            ~t.hold_reason.contains(":"),
+        )
+        .values(status=PushStatus.PENDING.value, hold_reason=None, due_at=now, updated_at=now)
+    )
+
+
 async def purge(conn: AsyncConnection, before: datetime, limit: int) -> int:
     """Forget up to *limit* ended pushes admitted before *before*, with all that is told of them; how many there were."""
     open_ones = [one.value for one in PushStatus if one.open]

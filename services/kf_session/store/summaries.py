@@ -14,7 +14,7 @@ from services.kf_session.domain.push import Item, Purpose
 from services.kf_session.store import matches
 from services.kf_session.store.learning_tables import summary_day, summary_schedule
 from services.kf_session.store.ledger import SessionKey
-from services.kf_session.store.tables import push, push_attempt, push_item
+from services.kf_session.store.tables import push, push_attempt, push_item, session
 from shared.db.queue import DEFERRED, PENDING
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
@@ -34,12 +34,19 @@ async def schedule(conn: AsyncConnection, dialect: DialectName, key: SessionKey,
     await conn.execute(new.on_conflict_do_nothing())
 
 
-async def reschedule(conn: AsyncConnection, open_kfids: Sequence[str], customer: str, at: datetime) -> None:
-    """Look at a customer's summaries again at *at*: their zone or their time has changed."""
+async def reschedule(conn: AsyncConnection, store_id: str, customer: str, now: datetime) -> None:
+    """Have when a customer's summaries are due be found anew, as their zone or time has changed; of nobody, the store's.
+
+    What is due already stays so: it would be lost, since what was due before it is scheduled is not made.
+    """
+    mine = sa.select(session.c.open_kfid, session.c.external_userid).where(session.c.store_id == store_id)
+    if customer:
+        mine = mine.where(session.c.external_userid == customer)
+    t = summary_schedule.c
     await conn.execute(
         sa.update(summary_schedule)
-        .where(summary_schedule.c.open_kfid.in_(open_kfids), summary_schedule.c.external_userid == customer)
-        .values(next_at=at)
+        .where(t.next_at > now, sa.tuple_(t.open_kfid, t.external_userid).in_(mine))
+        .values(next_at=now)
     )
 
 

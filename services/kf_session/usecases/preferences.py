@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.domain.preference import FIELDS, Preference, merged
+from services.kf_session.pipeline.admitting import WAKEUP as PUSHES
+from services.kf_session.pipeline.effects import Effects
+from services.kf_session.pipeline.summaries import WAKEUP as SUMMARIES
+from services.kf_session.store import ledger, outgoing, summaries
+from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.tables import preference
 from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
@@ -33,11 +38,14 @@ class Said:
 class Preferences:
     """The preferences of customers, and each store's default (a customer of no name)."""
 
-    def __init__(self, database: Database, audit: AuditLog, clock: Clock, zone: ZoneInfo) -> None:
+    def __init__(
+        self, database: Database, audit: AuditLog, clock: Clock, zone: ZoneInfo, effects: Effects
+    ) -> None:
         self._database = database
         self._audit = audit
         self._clock = clock
         self._zone = zone
+        self._effects = effects
 
     async def get(self, store_id: str, external_userid: str) -> Said:
         """What was said, and what counts."""
@@ -54,13 +62,18 @@ class Preferences:
         *,
         once: Once,
     ) -> Said:
-        """Say *said* for *fields*; a field that is not in *said* is taken back. Raises Invalid naming the field."""
+        """Say *said* for *fields*; a field that is not in *said* is taken back. Raises Invalid naming the field.
+
+        Of a customer, what waits comes before the gates at once; of a store, when it is looked at next.
+        """
         if unknown := set(fields) - set(FIELDS):
             raise Invalid.field("update_mask", f"no such field: {sorted(unknown)[0]}")
         if unsubscribed is not None and not external_userid:
             raise Invalid.field("unsubscribed", "a customer unsubscribes, not a store; name one")
 
         async def write(conn: AsyncConnection) -> Said:
+            # Sessions are locked before all else, here as by who takes what customers write.
+            keys = await ledger.lock_all(conn, store_id, external_userid)
             now = self._clock.now()
             if not await once.is_first(conn, now):
                 return await self._said(conn, store_id, external_userid)
@@ -73,6 +86,7 @@ class Preferences:
                 gone = (gone or now) if unsubscribed else None
             await self._write(conn, store_id, external_userid, spec, gone, now)
             after = await self._said(conn, store_id, external_userid)
+            await self._changed(conn, store_id, external_userid, keys, before, after, now)
             told = {"fields": sorted(fields), "unsubscribed": unsubscribed}
             await self._audit.record(
                 conn, NewEntry(once.name, external_userid or "store", store_id, detail=told), now
@@ -80,6 +94,26 @@ class Preferences:
             return after
 
         return await self._database.transact(write)
+
+    async def _changed(
+        self,
+        conn: AsyncConnection,
+        store_id: str,
+        external_userid: str,
+        keys: Sequence[SessionKey],
+        before: Said,
+        after: Said,
+        now: datetime,
+    ) -> None:
+        """What follows: the same as of a typed 退订, and other times of what is planned."""
+        if keys:
+            await outgoing.look_again(conn, store_id, external_userid, now)
+            self._database.wakeups.notify(conn, PUSHES)
+        if after.unsubscribed_at is not None and before.unsubscribed_at is None:
+            await self._effects.unsubscribed(conn, keys, now)
+        if _summary(after) != _summary(before):
+            await summaries.reschedule(conn, store_id, external_userid, now)
+            self._database.wakeups.notify(conn, SUMMARIES)
 
     async def _lay(self, conn: AsyncConnection, store_id: str, external_userid: str, now: datetime) -> None:
         """A row to lock."""
@@ -125,3 +159,9 @@ class Preferences:
         own = next((row for row in rows if row.external_userid == external_userid), None)
         effective = merged(self._zone, *(row.spec for row in rows))
         return Said({} if own is None else own.spec, effective, own.unsubscribed_at if own else None)
+
+
+def _summary(said: Said) -> tuple[object, ...]:
+    """What decides when the daily summary is due."""
+    one = said.effective
+    return one.zone, one.summary_at, one.enabled

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.content import picture_of
 from services.kf_session.domain.eligibility import (
     WINDOW_CLOSED,
     WINDOW_FULL,
@@ -25,9 +25,9 @@ from services.kf_session.domain.eligibility import (
 from services.kf_session.domain.lifecycle import PushStatus
 from services.kf_session.domain.push import NewPush
 from services.kf_session.domain.window import window_end
-from services.kf_session.pipeline.admitting import WAKEUP, admit
-from services.kf_session.pipeline.deciding import facts_of
-from services.kf_session.store import ledger, push_reading
+from services.kf_session.pipeline.admitting import Admit
+from services.kf_session.pipeline.customer_facts import CustomerFacts
+from services.kf_session.store import ledger, pictures, push_reading
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.push_reading import PushView, Wanted
 from shared.audit import AuditLog, NewEntry
@@ -56,13 +56,20 @@ class Pushes:
     """What callers may look at and send."""
 
     def __init__(
-        self, database: Database, audit: AuditLog, clock: Clock, numbers: Metrics, zone: ZoneInfo
+        self,
+        database: Database,
+        admit: Admit,
+        audit: AuditLog,
+        clock: Clock,
+        numbers: Metrics,
+        facts: CustomerFacts,
     ) -> None:
         self._database = database
+        self._admit = admit
         self._audit = audit
         self._clock = clock
         self._numbers = numbers
-        self._zone = zone
+        self._known = facts
         self._settled = asyncio.Event()
 
     def settled(self) -> None:
@@ -89,14 +96,16 @@ class Pushes:
             facts = await self._facts(conn, new.store_id, SessionKey(new.open_kfid, new.external_userid))
             if (earlier := await once.begin(conn, now)) is not None:
                 return earlier.decode()
-            no = first_no(judge(Candidate(new.purpose, new.score, new.expires_at), facts, now))
+            name = picture_of(new.content)
+            missing = (await pictures.find(conn, new.store_id, name, now)).missing if name else ""
+            one = Candidate(new.purpose, new.score, new.expires_at, picture=name, picture_missing=missing)
+            no = first_no(judge(one, facts, now))
             if no is not None and no.word is Word.DROP:
                 raise refusal(no, window_end(facts.customer_at))
-            push_id = await admit(conn, self._database.dialect, new, now)
+            push_id = await self._admit(conn, new, now)
             await once.finish(conn, push_id.encode())
             told = {"open_kfid": new.open_kfid, "purpose": new.purpose.value}
             await self._audit.record(conn, NewEntry(once.name, push_id, new.store_id, detail=told), now)
-            self._database.wakeups.notify(conn, WAKEUP)
             return push_id
 
         try:
@@ -140,7 +149,7 @@ class Pushes:
         standing = await ledger.lock(conn, key)
         if standing is not None and standing.store_id != store_id:
             raise NotFound("NOT_FOUND", "there is no such session in this store", resource="session")
-        facts = await facts_of(conn, standing, store_id, key, self._zone, self._clock.now())
+        facts = await self._known.read(conn, standing, store_id, key, self._clock.now())
         promised = await push_reading.waiting_in_line(conn, key.open_kfid, key.external_userid)
         return replace(facts, used=facts.used + promised)
 

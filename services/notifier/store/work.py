@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -89,13 +90,12 @@ class RecipientOutcome:
     reason: str
 
 
-class Work:
-    """The delivery queue of one database."""
+class _Statements:
+    """What is asked of one kind of database, compiled once."""
 
     def __init__(self, dialect: DialectName) -> None:
-        self.queue = DueQueue(dialect, delivery, running=SENDING, settle_columns=SETTLED)
-        self._insert_deliveries = frozen(dialect, insert_rows(dialect, delivery, "deliveries"))
-        self._insert = Together(
+        self.insert_deliveries = frozen(dialect, insert_rows(dialect, delivery, "deliveries"))
+        self.insert = Together(
             dialect,
             deliveries=insert_rows(dialect, delivery, "deliveries", _columns(delivery, _NOT_AT_FIRST)),
             recipients=insert_rows(
@@ -103,14 +103,25 @@ class Work:
             ),
             attempts=insert_rows(dialect, attempt, "attempts", _STARTED),
         )
-        self._insert_attempts = frozen(dialect, insert_rows(dialect, attempt, "attempts", _STARTED))
-        self._finish_attempts = frozen(dialect, _finish_attempts(dialect))
+        self.insert_attempts = frozen(dialect, insert_rows(dialect, attempt, "attempts", _STARTED))
+        self.finish_attempts = frozen(dialect, _finish_attempts(dialect))
         meant = rows(dialect, "meant", id=Id, go_at=Instant)
-        self._keep_until = frozen(
+        self.keep_until = frozen(
             dialect, sa.update(delivery).where(delivery.c.id == meant.c.id).values(go_at=meant.c.go_at)
         )
-        self._mark_recipients = _mark_recipients(dialect)
-        self._move_recipients = _move_recipients(dialect)
+        self.mark_recipients = _mark_recipients(dialect)
+        self.move_recipients = _move_recipients(dialect)
+
+
+_statements = cache(_Statements)
+
+
+class Work:
+    """The delivery queue of one database."""
+
+    def __init__(self, dialect: DialectName) -> None:
+        self.queue = DueQueue(dialect, delivery, running=SENDING, settle_columns=SETTLED)
+        self._sql = _statements(dialect)
 
     async def insert(self, conn: AsyncConnection, new: NewWork) -> None:
         """Insert everything of *new*."""
@@ -120,19 +131,19 @@ class Work:
                 "recipients": pack(new.recipients),
                 "attempts": pack(new.attempts),
             }
-            await self._insert.execute(conn, documents)
+            await self._sql.insert.execute(conn, documents)
         if new.items:
             await bins.add(conn, new.items)
 
     async def insert_deliveries(self, conn: AsyncConnection, planned: Sequence[Mapping[str, object]]) -> None:
         """Insert deliveries alone."""
         if planned:
-            await conn.execute(self._insert_deliveries, {"deliveries": pack(planned)})
+            await conn.execute(self._sql.insert_deliveries, {"deliveries": pack(planned)})
 
     async def start_attempts(self, conn: AsyncConnection, started: Sequence[dict[str, object]]) -> None:
         """Write attempts down before their requests leave."""
         if started:
-            await conn.execute(self._insert_attempts, {"attempts": pack(started)})
+            await conn.execute(self._sql.insert_attempts, {"attempts": pack(started)})
 
     async def finish_attempts(self, conn: AsyncConnection, outcomes: Sequence[AttemptOutcome]) -> None:
         """Record outcomes. One that a reaper called unknown meanwhile becomes known; others stay as they ended."""
@@ -153,7 +164,7 @@ class Work:
                 for o in sorted(outcomes, key=lambda o: (o.delivery_id, o.attempt_no))
             ]
         )
-        await conn.execute(self._finish_attempts, {"outcomes": document})
+        await conn.execute(self._sql.finish_attempts, {"outcomes": document})
 
     async def attempts_under_way(self, conn: AsyncConnection, jobs: Sequence[Job]) -> dict[str, datetime]:
         """When the open attempts of *jobs* were started, by delivery."""
@@ -177,7 +188,7 @@ class Work:
                     for o in outcomes
                 ]
             )
-            await conn.execute(self._mark_recipients, {"marks": document})
+            await conn.execute(self._sql.mark_recipients, {"marks": document})
 
     async def move_recipients(
         self, conn: AsyncConnection, moves: Iterable[tuple[str, str, Sequence[Target]]]
@@ -189,7 +200,7 @@ class Work:
             for target in targets
         ]
         if document:
-            await conn.execute(self._move_recipients, {"moves": pack(document)})
+            await conn.execute(self._sql.move_recipients, {"moves": pack(document)})
 
     async def claim(
         self, conn: AsyncConnection, owner: str, now: datetime, lease: timedelta, limit: int
@@ -225,7 +236,7 @@ class Work:
         """Remember until when deliveries are kept on purpose, from which on their latency counts."""
         if meant:
             document = pack({"id": key, "go_at": until} for key, until in sorted(meant.items()))
-            await conn.execute(self._keep_until, {"meant": document})
+            await conn.execute(self._sql.keep_until, {"meant": document})
 
     async def write_contents(self, conn: AsyncConnection, contents: Mapping[str, Content]) -> None:
         """Give digests that were emptied the words they go with."""

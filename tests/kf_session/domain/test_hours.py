@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kf_session.domain.hours import Histogram, best_instant, hour_of, learn, weight
+from services.kf_session.domain.hours import Histogram, better_instant, hour_of, learn, weight
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
@@ -46,21 +46,21 @@ def quiet_between(start, end, zone=SHANGHAI):
 
 def test_who_answers_in_the_evening_is_written_to_in_the_evening():
     known = learn(hours(h21=30), NOTHING, NOON, SHANGHAI)
-    assert best_instant(NOON, NOON + 47 * HOUR, loud, known) == NOON + 9 * HOUR
+    assert better_instant(NOON, NOON + 24 * HOUR, loud, known) == NOON + 9 * HOUR
 
 
 def test_who_answers_now_is_written_to_now():
     known = learn(hours(h12=30), NOTHING, NOON, SHANGHAI)
-    assert best_instant(NOON + HOUR / 4, NOON + 47 * HOUR, loud, known) == NOON + HOUR / 4
+    assert better_instant(NOON + HOUR / 4, NOON + 24 * HOUR, loud, known) is None
 
 
 def test_nobody_waits_for_an_hour_that_is_hardly_better():
-    assert best_instant(NOON, NOON + 47 * HOUR, loud, EVEN) == NOON
+    assert better_instant(NOON, NOON + 24 * HOUR, loud, EVEN) is None
 
 
 def test_a_new_customer_is_taken_to_be_like_the_others_of_the_store():
     known = learn(NOTHING, hours(h20=400), NOON, SHANGHAI)
-    assert best_instant(NOON, NOON + 47 * HOUR, loud, known) == NOON + 8 * HOUR
+    assert better_instant(NOON, NOON + 24 * HOUR, loud, known) == NOON + 8 * HOUR
 
 
 def test_a_customers_own_hours_outweigh_the_stores():
@@ -74,21 +74,24 @@ def test_what_is_long_past_counts_less():
     assert known.shares[19] > known.shares[8]
 
 
-def test_a_window_that_closes_before_the_best_hour_is_not_missed():
+def test_what_closes_before_the_best_hour_does_not_wait_for_it():
     known = learn(hours(h21=30), NOTHING, NOON, SHANGHAI)
-    assert best_instant(NOON, NOON + HOUR, loud, known) == NOON
+    assert better_instant(NOON, NOON + HOUR / 2, loud, known) is None
+    assert better_instant(NOON, NOON - HOUR, loud, known) is None
 
 
-def test_in_quiet_hours_it_is_their_end():
+def test_a_best_hour_inside_quiet_hours_is_none():
+    known = learn(hours(h23=30, h10=15), NOTHING, NOON, SHANGHAI)
     night = quiet_between(time(22), time(8))
-    now = datetime(2026, 3, 2, 16, tzinfo=UTC)  # midnight
-    assert best_instant(now, now + 20 * HOUR, night, EVEN) == now + 8 * HOUR
+    assert better_instant(NOON, NOON + 24 * HOUR, loud, known) == NOON + 11 * HOUR
+    assert better_instant(NOON, NOON + 24 * HOUR, night, known) == NOON + 22 * HOUR
 
 
-def test_a_window_that_closes_in_quiet_hours_has_no_instant_left():
+def test_from_quiet_hours_it_is_their_end_that_a_better_hour_is_held_against():
     night = quiet_between(time(22), time(8))
-    now = datetime(2026, 3, 2, 16, tzinfo=UTC)
-    assert best_instant(now, now + 7 * HOUR, night, EVEN) is None
+    midnight = datetime(2026, 3, 2, 16, tzinfo=UTC)
+    assert better_instant(midnight, midnight + 20 * HOUR, night, EVEN) is None
+    assert better_instant(midnight, midnight + 7 * HOUR, night, EVEN) is None
 
 
 def test_the_hour_is_that_of_the_customers_clocks():
@@ -101,18 +104,14 @@ clocks = st.builds(time, st.integers(0, 23), st.sampled_from([0, 15, 30]))
 
 
 @pytest.mark.parametrize("name", ["Asia/Shanghai", "Europe/Berlin", "Asia/Kathmandu"])
-@given(weights, weights, instants, st.integers(1, 48 * 60), clocks, clocks)
-def test_it_is_always_inside_the_window_and_outside_quiet_hours(name, own, cohort, now, minutes, start, end):
+@given(weights, weights, instants, st.integers(-60, 24 * 60), clocks, clocks)
+def test_it_is_ahead_and_never_too_late_or_inside_quiet_hours(name, own, cohort, now, minutes, start, end):
     zone = ZoneInfo(name)
     quiet = loud if start == end else quiet_between(start, end, zone)
     known = learn(own, cohort, now, zone)
     assert abs(sum(known.shares) - 1) < 1e-9
-    window_end = now + timedelta(minutes=minutes)
-    found = best_instant(now, window_end, quiet, known)
-    if found is None:
-        reigning = quiet(now)
-        assert reigning is not None
-        assert reigning >= window_end or quiet(reigning) is not None
-    else:
-        assert now <= found < window_end
+    latest = now + timedelta(minutes=minutes)
+    found = better_instant(now, latest, quiet, known)
+    if found is not None:
+        assert now < found <= latest
         assert quiet(found) is None

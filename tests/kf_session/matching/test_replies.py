@@ -186,6 +186,7 @@ async def test_unsubscribing_brings_what_is_held_before_the_gates_and_subscribin
             .where(push.c.id != shown)
             .values(status=DEFERRED, hold_reason="quiet_hours", due_at=now + LATER)
         )
+        await conn.execute(sa.update(push).where(push.c.id == ids[2]).values(hold_reason="retry:not_sent"))
     await bench.says("TD")
     states = {row.id: (row.status, row.due_at) for row in await bench.rows(push)}
     assert [states[one] for one in ids] == [("pending", now), ("pending", now), ("deferred", now + LATER)]

@@ -13,11 +13,14 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from services.kf_session.domain.content import Content
+from services.kf_session.domain.daily import Wish
 from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.pipeline.admitting import WAKEUP, admit
+from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.deciding import Decider, Job
 from services.kf_session.pipeline.hearing import Hearing
+from services.kf_session.pipeline.hours import Hours
 from services.kf_session.pipeline.pushing import Pusher
 from services.kf_session.pipeline.settling import Settler
 from services.kf_session.store import ledger, outgoing
@@ -139,12 +142,17 @@ class Replica:
     ) -> None:
         self.database, self.clock, self.platform = database, clock, platform
         numbers, queue = Metrics(), _queue(database.dialect)
-        self.decider = Decider(database, queue, SHANGHAI, owner)
+        self.decider = Decider(
+            database, queue, CustomerFacts(SHANGHAI, Hours(database.dialect, clock, self._wish)), owner
+        )
         self.settler = Settler(database, queue, clock, numbers, self._state, jitter=lambda: 0.0)
         self.pusher = Pusher(
             database, queue, self.decider, self.settler, platform, clock, numbers, owner, **how
         )
         self.hearing = Hearing(database, clock)
+
+    async def _wish(self, conn: Any, store_id: str, customer: str) -> Wish:
+        return Wish(SHANGHAI)
 
     async def _state(self, key: SessionKey) -> int | None:
         return self.platform.states.get(key.external_userid)

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kf_session.domain.content import TEXT_BYTES, Content, Form, numbered, payload, size
+from services.kf_session.domain.content import (
+    TEXT_BYTES,
+    Content,
+    Form,
+    numbered,
+    payload,
+    picture_of,
+    size,
+    with_picture,
+)
 from shared.errors import Invalid
 
 MENU = {"head_content": "h", "list": [{"type": "click", "click": {"id": "1", "content": "是"}}]}
@@ -68,3 +77,17 @@ def test_a_list_always_fits_and_numbers_every_line(lines: list[str]) -> None:
     content = numbered([line.replace("\n", " ") for line in lines], head="头", tail="尾")
     assert size(content.words) <= TEXT_BYTES
     assert all(f"{number}. " in content.words for number in range(1, len(lines) + 1))
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [("image", "media_id"), ("link", "thumb_media_id"), ("miniprogram", "thumb_media_id")]
+)
+def test_a_kept_picture_is_named_and_goes_out_by_the_platforms_id(form: str, name: str) -> None:
+    kept = {"msgtype": form, form: {"title": "t", name: "picture:logo"}}
+    assert picture_of(kept) == "logo"
+    assert with_picture(kept, "m1") == {"msgtype": form, form: {"title": "t", name: "m1"}}
+    assert picture_of({"msgtype": form, form: {name: "m1"}}) == ""
+
+
+def test_words_name_no_picture() -> None:
+    assert picture_of(Content.text("picture:logo").to_json()) == ""

@@ -22,6 +22,7 @@ from services.kf_session.domain.eligibility import (
     judge,
     latest_before_quiet,
 )
+from services.kf_session.domain.hours import PATIENCE, Histogram
 from services.kf_session.domain.preference import AfterHuman, Closing, Preference, merged
 from services.kf_session.domain.push import Purpose
 from services.kf_session.domain.window import WINDOW, is_open
@@ -69,6 +70,9 @@ def decided(one: Candidate, facts: Facts, now: datetime = NOW) -> tuple[str, str
         (MATCH, {"used": 4, "preference": Preference(reserve=0)}, None),
         (REPLY, {"used": 4}, None),
         (MESSAGE, {"today": 10}, ("daily", "hold", "daily_limit")),
+        (replace(MESSAGE, picture_missing="picture_failed"), {}, ("picture", "hold", "picture_failed")),
+        (replace(MESSAGE, picture_missing="picture_unknown"), {}, ("picture", "drop", "picture_unknown")),
+        (replace(MATCH, picture_missing="picture_unknown"), {}, ("picture", "hold", "picture_unknown")),
         (REPLY, {"today": 10}, None),
     ],
 )
@@ -138,6 +142,64 @@ def test_quiet_never_lets_pass_what_nobody_asked_for_and_never_holds_what_the_wi
         if quiet.word is Word.HOLD:
             assert quiet.until is not None
             assert quiet.until > now - timedelta(minutes=1)
+
+
+@given(
+    shares=st.lists(st.floats(0.01, 1), min_size=24, max_size=24),
+    start=clocks,
+    end=clocks,
+    zone=st.sampled_from(ZONES),
+    now=instants,
+    ago=st.timedeltas(timedelta(0), timedelta(hours=48)),
+    lasts=st.timedeltas(timedelta(minutes=1), timedelta(days=3)),
+    late=st.lists(st.timedeltas(timedelta(0), timedelta(minutes=5)), min_size=30, max_size=30),
+)
+def test_whatever_the_hours_no_window_is_missed_for_a_better_one(
+    shares: list[float],
+    start: time,
+    end: time,
+    zone: str,
+    now: datetime,
+    ago: timedelta,
+    lasts: timedelta,
+    late: list[timedelta],
+) -> None:
+    """A match follows the gates, looked at up to five minutes late each time, until it goes or is not to go."""
+    quiet = None if start == end else Window(start, end)
+    preference = Preference(quiet=quiet, zone=ZoneInfo(zone))
+    hours = Histogram(tuple(shares), preference.zone)
+    one = Candidate(Purpose.MATCH, 1.0, now + lasts, now)
+    facts = Facts(preference, state=1, customer_at=now - ago, hours=hours)
+    at = now
+    for delay in late:
+        no = first_no(judge(one, facts, at))
+        if no is None or no.gate is not Gate.BEST_HOUR:
+            break
+        assert no.word is Word.HOLD
+        assert no.until is not None
+        assert at < no.until <= now + PATIENCE
+        assert is_open(facts.customer_at, no.until + timedelta(minutes=29))
+        assert no.until < now + lasts
+        at = no.until
+        assert first_no(judge(one, facts, at)) is None, "it goes at the instant that it was told"
+        at += delay
+    else:
+        raise AssertionError("it waits for ever")
+    if at > now and not (quiet and preference.quiet_until(at)):
+        assert no is None, "a wait for a better hour is no way into a refusal"
+
+
+def test_only_a_match_that_has_not_waited_already_waits_for_the_best_hour() -> None:
+    shares = tuple(0.5 if hour == 21 else 0.5 / 23 for hour in range(24))
+    facts = replace(OPEN, hours=Histogram(shares, Preference().zone))
+    evening = NOW + timedelta(hours=9)
+    no = first_no(judge(MATCH, facts, NOW))
+    assert no is not None
+    assert (no.reason, no.until, no.facts["best_at"]) == ("best_hour", evening, "2026-03-02T13:00:00Z")
+    others = [MESSAGE, REPLY, replace(MATCH, kept=True), replace(MATCH, awaited_human=True)]
+    closing = replace(MATCH, expires_at=evening)
+    for one in [*others, Candidate(Purpose.SUMMARY), closing]:
+        assert first_no(judge(one, facts, NOW)) is None
 
 
 @given(zone=st.sampled_from(ZONES), now=instants)

@@ -141,8 +141,8 @@ class Between:
         """Whether it holds; a value of another type does not meet it."""
         value = profile.fields.get(self.field)
         if isinstance(value, date):
-            return _within(value, self.low, self.high, date)
-        return isinstance(value, float) and _within(value, self.low, self.high, float)
+            return _within(value, self.low, self.high)
+        return isinstance(value, float) and _within(value, self.low, self.high)
 
     def anchors(self) -> frozenset[str] | None:
         """See ``Keywords``."""
@@ -166,12 +166,15 @@ class Between:
 Condition = Keywords | FieldIs | Between
 
 
-def _within(value: float | date, low: object, high: object, kind: type) -> bool:
-    for limit in (low, high):
-        if limit is not None and not isinstance(limit, kind):
-            return False
-    above = low is None or low <= value  # type: ignore[operator]  # one kind, as just seen
-    return above and (high is None or value <= high)  # type: ignore[operator]
+def _within(value: float | date, low: float | date | None, high: float | date | None) -> bool:
+    return (low is None or _ordered(low, value)) and (high is None or _ordered(value, high))
+
+
+def _ordered(one: float | date, other: float | date) -> bool:
+    """Whether *one* is not above *other*; a number and a day have no order."""
+    if isinstance(one, date):
+        return isinstance(other, date) and one <= other
+    return not isinstance(other, date) and one <= other
 
 
 def _shown(value: float | date | None) -> str:
@@ -238,5 +241,5 @@ def _check_limits(one: Between, here: str) -> None:
     low, high = one.low, one.high
     if low is None and high is None:
         raise Invalid.field(here, "needs a limit")
-    if low is not None and high is not None and not _within(low, None, high, type(low)):
+    if low is not None and high is not None and not _ordered(low, high):
         raise Invalid.field(here, "its limits are the wrong way round")
