@@ -21,6 +21,32 @@ _NAMED: Mapping[str, Sequence[str]] = {
     "category": ("消费习惯", "客户基础", "社交关系", "促销偏好"),
     "title": ("本期经营概览", "值得留意的变化", "下一步建议"),
     "providers": ("系统",),
+    "scenario": ("到店打招呼", "开台之后", "结账离店", "久未到店时"),
+    "script": (
+        "王哥您来啦，老位置给您留着呢，今天还是两小时？",
+        "刚才那杆真漂亮，要不要我陪您再打一局？",
+        "今天打得尽兴吧？周末下午人多，要不要先帮您约个台？",
+        "好久没见您了，最近新换了台呢，有空来试试手感。",
+    ),
+    "tip": ("语气轻松，不要催促。", "先听对方说，再接话。", "只提一次，对方没接就换话题。", "点到为止。"),
+    "action": (
+        "工作日下午安排回访。",
+        "调整下午时段的排班。",
+        "把储值方案放到前台显眼处。",
+        "核对退单原因。",
+    ),
+    "content": (
+        "工作日下午推出两小时套餐，先试两周。",
+        "由熟悉的助教回访，问问最近的安排。",
+        "到店时当面介绍储值，不群发。",
+    ),
+    "text": (
+        "周末约上球友来一局？下午两点前到店，台费九折，位置先到先得。",
+        "天冷了，来店里活动活动筋骨，热茶管够，老友同行更开心。",
+        "本周新换了台呢，手感顺滑，欢迎来试杆。",
+        "会员日到了：开台满两小时送一小时，记得带上会员码。",
+    ),
+    "angle": ("限时优惠", "朋友相聚", "设备焕新", "会员专享"),
 }
 _SENTENCES = (
     "整体平稳，建议保持现有节奏。",
@@ -86,6 +112,7 @@ class _Maker:
     def __init__(self, root: Schema, seed: str) -> None:
         self._root = root
         self._seed = seed
+        self._said: set[str] = set()
 
     def value(self, schema: Schema, where: str, depth: int) -> Any:
         if depth > _DEPTH:
@@ -165,7 +192,15 @@ class _Maker:
         if "format" in schema and schema["format"] in _FORMATS:
             return _FORMATS[schema["format"]]
         named = _NAMED.get(name) or (_NAMED["providers"] if name == "provider" else _SENTENCES)
-        text = str(_chosen(named, self._seed, where))
+        text = self._fresh(named, where)
         while len(text) < least:
             text += _chosen(_SENTENCES, self._seed, f"{where}+{len(text)}")
         return text[:most]
+
+    def _fresh(self, choices: Sequence[str], where: str) -> str:
+        """One of *choices* that was not said yet, while there is one."""
+        first = _number(self._seed, where, len(choices))
+        ordered = (*choices[first:], *choices[:first])
+        text = next((one for one in ordered if one not in self._said), ordered[0])
+        self._said.add(text)
+        return text
