@@ -20,6 +20,7 @@ from sandbox.windows import RateWindows
 
 _ACCOUNT = "account"
 _SESSIONS_KEPT = 10_000
+_BRIEF_CHARS = 600
 
 
 @dataclass(slots=True)
@@ -84,6 +85,14 @@ class AiCall:
             "fault": record.fault,
             "traceparent": record.traceparent or None,
             "client_left": record.client_left,
+        }
+
+    def brief(self) -> dict[str, object]:
+        """As the page shows it."""
+        return {
+            **self.view(),
+            "prompt": self.prompt[:_BRIEF_CHARS],
+            "reply": None if self.reply is None else self.reply[:_BRIEF_CHARS],
         }
 
 

@@ -124,6 +124,7 @@ class _Visit:
         world.ai.bill(call, (sum(n for _, n, _ in usage), sum(n for _, _, n in usage)), now)
         world.ai.said(call, text)
         call.reply = text
+        world.journal.arrived.send()  # the page shows it
         finish = "length" if spoil == "cut" else "stop"
         answer = _Answer(call, session_id, text, finish, _counted(usage, spoil))
         if self._openai:
