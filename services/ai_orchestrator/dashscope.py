@@ -8,6 +8,7 @@ to the question whether anything was sent. The answer is read here, since the SD
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -121,6 +122,8 @@ class DashScope:
         )
         http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
         sdk = await asyncio.to_thread(import_module, "dashscope")
+        # It warns of every failure, which is recorded and told already.
+        logging.getLogger("dashscope").setLevel(logging.ERROR)
         client = sdk.AsyncClient(
             api_key=key or "unset",
             base_url=caller.base_url,
@@ -142,6 +145,8 @@ class DashScope:
         return outcome
 
     async def _complete(self, call: Call) -> Completion | CallProblem:
+        if self._http.is_closed:
+            return _unsent(failures.SHUT, "this process is ending")
         if not self._key:
             return _unsent(
                 failures.NO_KEY, "set DASHSCOPE_API_KEY to the key of the workspace that holds the apps"

@@ -128,6 +128,8 @@ UNREACHABLE: Final = Failure("unreachable", Scope.ACCOUNT, Count.COUNT, Tokens.R
 """No connection: not a byte left, whichever application it was for."""
 BUSY: Final = Failure("busy", Scope.NONE, Count.NEVER, Tokens.RELEASE, True)
 """Every connection of ours stayed in use."""
+SHUT: Final = Failure("shutting_down", Scope.NONE, Count.NEVER, Tokens.RELEASE, True)
+"""This process is ending; another one will ask."""
 NO_KEY: Final = _ours("key_not_configured")
 NO_APP: Final = _ours("app_not_configured")
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sandbox.dashscope.codes import CODES as REAL
+from services.ai_orchestrator.domain import failures
 from services.ai_orchestrator.domain.call import Count, Scope, Tokens
-from services.ai_orchestrator.domain.failures import Failure, failure_of
+from services.ai_orchestrator.domain.failures import CODES, STATUSES, Failure, failure_of
+
+ROOT = Path(__file__).parents[3]
 
 ACCOUNT, KEY, APP, NONE = Scope.ACCOUNT, Scope.KEY, Scope.APP, Scope.NONE
 SLOW, OPEN, COUNT, NEVER = Count.SLOW, Count.OPEN, Count.COUNT, Count.NEVER
@@ -111,6 +117,18 @@ def test_a_code_nobody_knows_stands_for_its_family_and_else_for_its_status() -> 
     assert brief(failure_of("SomethingNew", 503, "")) == (APP, COUNT, HOLD, True)
     assert brief(failure_of("SomethingNew", 200, "")) == (APP, COUNT, HOLD, False)
     assert brief(failure_of("", 302, "")) == (APP, COUNT, HOLD, False)
+
+
+def test_the_runbook_says_what_to_do_about_every_reason() -> None:
+    named = {value.reason for value in vars(failures).values() if isinstance(value, Failure)}
+    reasons = named | {row.means.reason for row in CODES} | {one.reason for one in STATUSES.values()}
+    section = (ROOT / "docs/runbook.md").read_text().partition("## An AI call fails")[2].partition("\n## ")[0]
+    assert reasons == {
+        reason
+        for row in section.splitlines()
+        if row.startswith("| `")
+        for reason in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
 
 
 def test_what_is_throttled_says_how_long_to_rest() -> None:
