@@ -111,6 +111,7 @@ class Profile:
     media_bytes_kept: int = 256 * 1024 * 1024
     messages_kept: int = 50_000
     requests_kept: int = 200_000
+    ai_requests_kept: int = 10_000
     body_bytes_kept: int = 16 * 1024
     """How much of each request body the journal keeps."""
 

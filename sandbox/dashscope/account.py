@@ -4,7 +4,7 @@ import itertools
 import secrets
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,8 @@ from sandbox.windows import RateWindows
 
 _ACCOUNT = "account"
 _SESSIONS_KEPT = 10_000
+TEXT_CHARS = 64 * 1024
+"""What is kept of a prompt and of a reply."""
 _BRIEF_CHARS = 600
 
 
@@ -121,7 +123,9 @@ class _Session:
     app_id: str
     key: str
     until: float
-    turns: list[str] = field(default_factory=list)
+    rounds: int = 0
+    tokens: int = 0
+    """Of everything that was said in it."""
 
 
 class Account:
@@ -131,7 +135,7 @@ class Account:
         self._profile = profile
         self._ids = itertools.count(1)
         self._prefix = secrets.token_hex(8)
-        self.calls: Ring[AiCall] = Ring(profile.requests_kept)
+        self.calls: Ring[AiCall] = Ring(profile.ai_requests_kept)
         self.clear()
 
     def clear(self) -> None:
@@ -205,27 +209,29 @@ class Account:
         except (ValueError, LookupError, TypeError) as error:
             raise Declined("AppProcessFailed", str(error)) from None
 
-    def converse(self, call: AiCall, now: float) -> tuple[str, Sequence[str]]:
-        """The id of a call's conversation, a new one's unless it goes on with its own, and what was said in it."""
+    def converse(self, call: AiCall, now: float) -> int:
+        """Open a call's conversation, a new one unless it goes on with its own; the tokens of what was said in it."""
         profile = self._profile
         known = self._sessions.get(call.session_id)
         if (
             known is None
             or (known.app_id, known.key) != (call.app_id, call.key)
             or known.until <= now
-            or len(known.turns) // 2 >= profile.ai_session_rounds
+            or known.rounds >= profile.ai_session_rounds
         ):
             known, call.session_id = _Session(call.app_id, call.key, 0), secrets.token_hex(16)
             self._sessions[call.session_id] = known
             if len(self._sessions) > _SESSIONS_KEPT:
                 del self._sessions[next(iter(self._sessions))]
         known.until = now + profile.ai_session_seconds
-        return call.session_id, tuple(known.turns)
+        return known.tokens
 
-    def said(self, call: AiCall, reply: str) -> None:
-        """Keep a turn of a call's conversation."""
+    def said(self, call: AiCall, reply: str, tokens: int) -> None:
+        """Keep the answer to a call, and a turn of its conversation, in which *tokens* were said."""
         if (session := self._sessions.get(call.session_id)) is not None:
-            session.turns += (call.prompt, reply)
+            session.rounds += 1
+            session.tokens += tokens
+        call.reply = reply[:TEXT_CHARS]
 
     def bill(self, call: AiCall, tokens: tuple[int, int], now: float) -> None:
         """Charge what an answer cost."""

@@ -8,7 +8,7 @@ import orjson
 from starlette.types import Scope
 
 from sandbox import wire
-from sandbox.dashscope.account import AiCall
+from sandbox.dashscope.account import TEXT_CHARS, AiCall
 from sandbox.dashscope.codes import LOWER, Declined
 from sandbox.faults import Fault
 from sandbox.gateway import MAX_BODY
@@ -58,6 +58,7 @@ class _Visit:
         self._openai = call.record.path == _OPENAI
         self._raw = b""
         self._body: Body = {}
+        self._prompt = ""
 
     def read(self, query: Mapping[str, str], body: bytes) -> None:
         self._raw = body
@@ -73,7 +74,8 @@ class _Visit:
         if self._openai:
             call.stream = parsed.get("stream") is True
         asked = parsed if self._openai else _object(parsed, "input")
-        call.prompt, call.session_id = _prompt(asked), str(asked.get("session_id") or "")
+        self._prompt = _prompt(asked)
+        call.prompt, call.session_id = self._prompt[:TEXT_CHARS], str(asked.get("session_id") or "")
 
     def answer(self, fault: Fault | None) -> wire.Reply:
         record = self._call.record
@@ -110,23 +112,23 @@ class _Visit:
             raise Declined("InvalidApiKey")
         if len(self._raw) > MAX_BODY:
             raise Declined("BadRequest.TooLarge")
-        if not call.prompt:
+        if not self._prompt:
             raise Declined("BadRequest.EmptyInput")
         if not self._app and call.app_id.startswith(("wrong", "invalid", "nobody")):
             raise Declined("ModelNotFound")
         self._json_mode()
         app = world.ai.admit(call.app_id, now)
-        session_id, turns = world.ai.converse(call, now) if self._app else ("", ())
-        text = _spoilt(world.ai.say(app, call.prompt), spoil)
+        before = world.ai.converse(call, now) if self._app else 0
+        text = _spoilt(world.ai.say(app, self._prompt), spoil)
         models = (*app.models, "qwen-max") if spoil == "two_models" else app.models
-        asked = sum(map(_tokens, turns)) + _tokens(call.prompt) + (_HIDDEN if self._app else 0)
+        turn = _tokens(self._prompt) + _tokens(text)
+        asked = before + _tokens(self._prompt) + (_HIDDEN if self._app else 0)
         usage = [(model, asked, _tokens(text)) for model in models]
         world.ai.bill(call, (sum(n for _, n, _ in usage), sum(n for _, _, n in usage)), now)
-        world.ai.said(call, text)
-        call.reply = text
+        world.ai.said(call, text, turn)
         world.journal.arrived.send()  # the page shows it
         finish = "length" if spoil == "cut" else "stop"
-        answer = _Answer(call, session_id, text, finish, _counted(usage, spoil))
+        answer = _Answer(call, text, finish, _counted(usage, spoil))
         if self._openai:
             return answer.openai()
         if self._app:
@@ -139,7 +141,7 @@ class _Visit:
         if (
             isinstance(mode, dict)
             and mode.get("type") == "json_object"
-            and "json" not in self._call.prompt.lower()
+            and "json" not in self._prompt.lower()
         ):
             raise Declined("InvalidParameter", "'messages' must contain the word 'json' in some form.")
 
@@ -150,9 +152,8 @@ Usage = Sequence[tuple[str, object, object]] | None
 class _Answer:
     """A model's answer, put into one of the platform's forms."""
 
-    def __init__(self, call: AiCall, session_id: str, text: str, finish: str, usage: Usage) -> None:
+    def __init__(self, call: AiCall, text: str, finish: str, usage: Usage) -> None:
         self._call = call
-        self._session_id = session_id
         self._text = text
         self._finish = finish
         self._usage = usage
@@ -218,7 +219,7 @@ class _Answer:
     def _app_event(self, text: str, finish: str, *, last: bool = False, output: bool = True) -> Body:
         body: Body = {}
         if output:
-            body["output"] = {"finish_reason": finish, "session_id": self._session_id, "text": text}
+            body["output"] = {"finish_reason": finish, "session_id": self._call.session_id, "text": text}
         if not last:
             body["usage"] = {}
         elif self._usage is not None:
@@ -236,7 +237,7 @@ class _Answer:
             "node_msg_seq_id": 0,
             "message": {"role": "assistant", "content": self._text if kind == "LLM" else ""},
         }
-        output = {"session_id": self._session_id, "finish_reason": "null", "workflow_message": message}
+        output = {"session_id": self._call.session_id, "finish_reason": "null", "workflow_message": message}
         return {"output": output, "usage": {}, "request_id": self._call.request_id}
 
     def _model_event(self, text: str, finish: str, *, message: bool) -> Body:
