@@ -60,6 +60,7 @@ def test_the_contract_is_the_page() -> None:
 def test_every_field_has_a_kind_and_personal_ones_are_marked() -> None:
     personal = {f.name for known in EVENT_TYPES.values() for f in known.fields if f.kind.personal}
     assert personal == {
+        "assistant_id",
         "customer_name",
         "customer_phone",
         "external_userid",
