@@ -17,10 +17,12 @@ CUSTOMER_CAMPAIGN: Final = "customer_campaign"
 
 @value_class
 class Ran:
-    """A run of one app that has a result."""
+    """A run of one app, as it stands when its time or ours is over."""
 
     run_id: str
-    result: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    reason: str = ""
+    """Why there is no result, as a stable word."""
 
 
 class RunApp(Protocol):
@@ -31,7 +33,7 @@ class RunApp(Protocol):
     ) -> Ran:
         """Run it with *arguments* beside its facts, past the gates; a repeat of *once* gives the first run's answer.
 
-        Raises what the RPC RunApp raises when a gate is shut or the app has no result.
+        Raises what the RPC RunApp raises when a gate is shut.
         """
         ...
 
@@ -43,7 +45,7 @@ class Copywriting:
         self._run_app = run_app
 
     async def write(self, store_id: str, brief: Brief, once: Once) -> Copy:
-        """Candidates for *brief*. Raises Conflict (COPY_REFUSED) where none may be shown."""
+        """Candidates for *brief*. Raises Conflict (COPY_REFUSED) where there is none that may be shown."""
         ran = await self._run_app(
             CUSTOMER_CAMPAIGN,
             Subject(store_id),
@@ -51,9 +53,15 @@ class Copywriting:
             trigger=once.name,
             once=once,
         )
+        if ran.result is None:
+            raise _refused(ran, f"the application has written nothing ({ran.reason})")
         copy = written(ran.run_id, brief, ran.result)
         if not copy.candidates:
             words = "、".join(dict.fromkeys(one.banned_word or "too long" for one in copy.dropped))
-            text = f"no candidate may be shown ({words}); ask again, or for something else"
-            raise Conflict("COPY_REFUSED", text, run_id=ran.run_id)
+            raise _refused(ran, f"no candidate may be shown ({words})")
         return copy
+
+
+def _refused(ran: Ran, why: str) -> Conflict:
+    text = f"{why}; GetRun tells more; ask again under another key"
+    return Conflict("COPY_REFUSED", text, run_id=ran.run_id, cause=ran.reason)
