@@ -43,7 +43,8 @@ class AppDefinition:
     input_max_age: timedelta = timedelta(days=30)
     """Older input is shown as stale."""
     clues: str = ""
-    """The source under which the clues of its result replace the member's; empty replaces none. See `Clues`."""
+    """The source under which the clues of its result replace the member's, or ``by_trigger``; empty replaces none. See
+    ``domain.clues``."""
 
 
 @value_class

@@ -12,7 +12,9 @@ from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
-from shared.values import value_class
+from services.ai_orchestrator.domain.reading import Bad
+
+__all__ = ["Alerts", "Bad", "Gates", "Materials", "Provider", "Results"]
 
 
 class Provider(Protocol):
@@ -63,16 +65,6 @@ class Materials(Protocol):
         ...
 
 
-@value_class
-class Bad:
-    """A reply that is refused."""
-
-    reason: str
-    """not_json, truncated, wrong_schema or empty."""
-    detail: str
-    """What is wrong, with its path, for the one asking-again."""
-
-
 class Results(Protocol):
     """What replies are worth, and what is kept of them."""
 
@@ -103,14 +95,18 @@ class Results(Protocol):
         run_id: str,
         triggered_by: str,
         now: datetime,
+        known_at: datetime | None = None,
     ) -> None:
-        """Insight, clues and what is announced of them, in the caller's transaction."""
+        """Insight, clues and what is announced of them, in the caller's transaction.
+
+        *known_at*: when its facts were read; what became known later makes it stale. None is *now*.
+        """
         ...
 
     async def stale(
         self, conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime
     ) -> None:
-        """Mark what is kept of a member as made before something newer was known."""
+        """Something newer is known of a member than what is kept was made from."""
         ...
 
 
