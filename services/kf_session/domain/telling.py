@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared.values import value_class
@@ -19,8 +19,14 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "匹配度{score}低于最低要求{min_score}",
         "the score {score} is below the least, {min_score}",
     ),
-    "session_human": ("人工正在接待，等待会话结束", "a servicer has the session; it waits for the end"),
-    "session_pool": ("会话在待接入池中", "the session waits in the pool for a servicer"),
+    "session_human": (
+        "人工正在接待，等待会话结束，最迟至{expires}，逾期不再发送",
+        "a servicer has the session; it waits for the end, until {expires} at most, and is not sent after that",
+    ),
+    "session_pool": (
+        "会话在待接入池中，等待会话结束，最迟至{expires}，逾期不再发送",
+        "the session waits in the pool for a servicer; it waits until {expires} at most, and is not sent after that",
+    ),
     "session_ended": (
         "会话已结束，客户来信后可再发",
         "the session has ended; a message of the customer opens it",
@@ -49,7 +55,18 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "{today} of {daily_limit} pushes of the day are used",
     ),
     "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
+    "in_summary": ("并入每日汇总{into}，共{of}条", "one of {of} that the daily summary {into} tells of"),
+    "resolved": ("运维人员核实了结果", "an operator found out what it was"),
 }
+_WHY: Final[Mapping[str, tuple[str, str]]] = {
+    "merged": ("由另一条消息合并发送", "merged: another push carries it"),
+    "match_withdrawn": (
+        "匹配已失效（意图或资料已删除、变更，或意图改属他人）",
+        "match_withdrawn: the intent or the profile is gone, changed, or another customer's",
+    ),
+}
+"""Why one was not sent, where no gate has said it already."""
+
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     "pending": ("等待发送", "it waits for a free sender"),
     "deferred": ("暂缓：{hold_reason}", "it waits: {hold_reason}"),
@@ -57,7 +74,7 @@ _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     "accepted": ("平台已接收", "the platform took it"),
     "failed": ("发送失败：{reason}", "it failed: {reason}"),
     "unknown": ("结果不明，额度按已用计", "nobody can tell whether it arrived; its credit counts as used"),
-    "suppressed": ("未发送：{reason}", "it was not sent: {reason}"),
+    "suppressed": ("未发送：{why_zh}", "it was not sent: {why_en}"),
     "expired": ("已过期，未发送", "it expired before it could go"),
 }
 
@@ -88,7 +105,7 @@ def _steps(
     yield Step(push_id, "admitted", f"已受理（{purpose}）", f"admitted ({purpose})", row["created_at"])
     for note in notes:
         zh, en = _GATES.get(note["reason"], (note["reason"], note["reason"]))
-        facts = _Facts(note["facts"])
+        facts = _Facts({**note["facts"], "expires": _instant(row["expires_at"])})
         gate = note["gate"]
         yield Step(push_id, gate, zh.format_map(facts), f"{gate}: {en.format_map(facts)}", note["at"])
     for one in attempts:
@@ -99,7 +116,12 @@ def _steps(
         yield Step(push_id, "attempt", zh, en, one["finished_at"] or one["started_at"])
     zh, en = _ENDS[row["status"]]
     facts = _Facts({"reason": row["reason"], "hold_reason": row["hold_reason"] or ""})
+    facts["why_zh"], facts["why_en"] = _WHY.get(row["reason"], (row["reason"], row["reason"]))
     yield Step(push_id, row["status"], zh.format_map(facts), en.format_map(facts), row["updated_at"])
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class _Facts(dict[str, Any]):

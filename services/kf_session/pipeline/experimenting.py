@@ -13,6 +13,7 @@ from services.kf_session.store import experiments, templates
 from services.kf_session.store.experiments import Experiment
 from shared.clock import Clock
 from shared.db.engine import Database
+from shared.errors import ReachError
 from shared.supervise import Turn
 
 EVERY: Final = 60.0
@@ -41,11 +42,16 @@ class Experimenting:
                 await asyncio.sleep(EVERY / 6)
 
     async def look_at_all(self) -> None:
-        """Once at each that runs."""
+        """Once at each that runs. One that cannot be looked at keeps no other from it."""
         async with self._database.read() as conn:
             idents = await experiments.running(conn)
         for ident in idents:
-            await self._database.transact(lambda conn, ident=ident: self.look(conn, ident))  # type: ignore[misc]
+            try:
+                await self._database.transact(lambda conn, ident=ident: self.look(conn, ident))  # type: ignore[misc]
+            except Exception as error:
+                if isinstance(error, ReachError) and error.transient:
+                    raise  # the database is away, for all of them
+                _log.error("an experiment could not be looked at", experiment=ident, exc_info=error)
 
     async def look(self, conn: AsyncConnection, ident: str) -> None:
         """Once at one: stop what does harm, end what is decided or over."""

@@ -155,8 +155,12 @@ async def untold(
     *,
     intent_id: str = "",
     customer: str = "",
+    unsent_at: str = "",
 ) -> list[Match]:
-    """The best that stand and that their customer was not told of as they are; of an intent, or of a customer."""
+    """The best that stand and that their customer was not told of as they are; of an intent, or of a customer.
+
+    With *unsent_at* only those that were to be pushed and could not be, and that this account may tell of.
+    """
     where = [
         match.c.store_id == store_id,
         match.c.pushed_fingerprint.is_distinct_from(match.c.profile_fingerprint),
@@ -166,6 +170,8 @@ async def untold(
         where.append(match.c.intent_id == intent_id)
     if customer:
         where.append(match.c.external_userid == customer)
+    if unsent_at:
+        where += [match.c.unpushed_reason.is_not(None), match.c.open_kfid.in_(("", unsent_at))]
     return await _best(conn, limit, *where)
 
 

@@ -228,6 +228,24 @@ async def list_sessions(
     return [_view(row) for row in rows]
 
 
+async def open_windows(
+    conn: AsyncConnection, prefix: str, after: tuple[str, str], *, now: datetime, limit: int
+) -> list[SessionView]:
+    """Sessions whose window is open, by account and customer, those behind *after*; *prefix* begins the account, or
+    names it and, after a space, begins the customer."""
+    account, named, customer = prefix.partition(" ")
+    place = (session.c.open_kfid, session.c.external_userid)
+    behind = [sa.literal(value, column.type) for value, column in zip(after, place, strict=True)]
+    query = _query(now).where(session.c.customer_at > now - WINDOW, sa.tuple_(*place) > sa.tuple_(*behind))
+    if named:
+        query = query.where(
+            session.c.open_kfid == account, session.c.external_userid.startswith(customer, autoescape=True)
+        )
+    elif account:
+        query = query.where(session.c.open_kfid.startswith(account, autoescape=True))
+    return [_view(row) for row in await conn.execute(query.order_by(*place).limit(limit))]
+
+
 async def purge_messages(conn: AsyncConnection, before: datetime, limit: int) -> int:
     """Forget up to *limit* messages received before *before*; how many there were."""
     old = (
