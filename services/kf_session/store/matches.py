@@ -9,9 +9,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.push import Purpose
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.matching_tables import match
 from services.kf_session.store.tables import push, push_item, session
+from shared.db.queue import DEFERRED, PENDING
 from shared.db.rows import dialect_of, insert_into
 from shared.ids import new_id
 from shared.values import value_class
@@ -123,6 +125,26 @@ def _values(given: Match) -> dict[str, Any]:
 async def withdraw(conn: AsyncConnection, ids: Sequence[str], now: datetime) -> None:
     """They are none any more; the rows stay, and with them what was told."""
     await conn.execute(sa.update(match).where(match.c.id.in_(ids)).values(withdrawn_at=now, updated_at=now))
+
+
+async def end(
+    conn: AsyncConnection, store_id: str, now: datetime, *, intent_id: str = "", profile_id: str = ""
+) -> bool:
+    """What matched an intent, or a profile, is none any more. Pushes that wait to tell of it are due at once, so that
+    the gates end them; whether there were any.
+
+    Pushes before matches, as by all who change both.
+    """
+    of = match.c.intent_id == intent_id if intent_id else match.c.profile_id == profile_id
+    live = (match.c.store_id == store_id, of, match.c.withdrawn_at.is_(None))
+    listed = sa.select(push_item.c.push_id).join(match, match.c.id == push_item.c.item_id).where(*live)
+    woken = await conn.execute(
+        sa.update(push)
+        .where(push.c.id.in_(listed), push.c.purpose == Purpose.MATCH.value, push.c.status == DEFERRED)
+        .values(status=PENDING, due_at=now, hold_reason=None, updated_at=now)
+    )
+    await conn.execute(sa.update(match).where(*live).values(withdrawn_at=now, updated_at=now))
+    return bool(woken.rowcount)
 
 
 async def pushed(conn: AsyncConnection, one: Match, push_id: str, now: datetime) -> None:
