@@ -30,6 +30,7 @@ from services.kf_session.store.ledger import SessionKey
 from services.kf_session.subscriptions import TYPES
 from services.kf_session.usecases.ringing import PATH, Ringing
 from services.kf_session.usecases.sessions import Sessions
+from services.kf_session.usecases.stories import Stories
 from services.kf_session.windows import WindowDesk
 from shared.audit import AuditLog
 from shared.credentials import Credentials
@@ -142,6 +143,7 @@ async def build(resources: Resources) -> Service:
         sessions,
         sending.pushes,
         sending.preferences,
+        Stories(database),
         matching.profiles,
         matching.intents,
         learning,

@@ -23,6 +23,7 @@ from services.kf_session.usecases.preferences import Preferences
 from services.kf_session.usecases.profiles import Profiles
 from services.kf_session.usecases.pushes import Pushes
 from services.kf_session.usecases.sessions import Sessions
+from services.kf_session.usecases.stories import Stories
 from shared.clock import Clock
 from shared.rpc.paging import PageTokens
 
@@ -46,6 +47,7 @@ class KfSessionServicer(SessionMethods, PushMethods, IntentMethods, TemplateMeth
         sessions: Sessions,
         pushes: Pushes,
         preferences: Preferences,
+        stories: Stories,
         profiles: Profiles,
         intents: Intents,
         learning: Learning,
@@ -56,6 +58,7 @@ class KfSessionServicer(SessionMethods, PushMethods, IntentMethods, TemplateMeth
         self._sessions = sessions
         self._pushes = pushes
         self._preferences = preferences
+        self._stories = stories
         self._profiles = profiles
         self._intents = intents
         self._templates = learning.templates

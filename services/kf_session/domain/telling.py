@@ -67,6 +67,19 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Why one was not sent, where no gate has said it already."""
 
+_DECIDED: Final[Mapping[str, tuple[str, str]]] = {
+    "our_own": (
+        "这是本服务自己发布的匹配 {match}，不重复处理",
+        "it is our own announcement of the match {match}",
+    ),
+    "known": ("匹配 {match} 已存在，不重复推送", "the match {match} is there already; nobody is told twice"),
+    "no_session": (
+        "客户从未在该客服账号发过消息，无法推送；客户来信后由每日汇总告知",
+        "the customer never wrote to an account of the store; the daily summary tells of it once they have",
+    ),
+    "told": ("记为匹配 {match}，并告知客户", "taken as the match {match}, to be told to its customer"),
+}
+
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     "pending": ("等待发送", "it waits for a free sender"),
     "deferred": ("暂缓：{hold_reason}", "it waits: {hold_reason}"),
@@ -88,6 +101,45 @@ class Step:
     zh: str
     en: str
     at: datetime
+
+
+def tell_event(
+    event_type: str, received_at: datetime, duplicates: int, decision: Mapping[str, object]
+) -> list[Step]:
+    """What was made of an event."""
+    again, again_en = (
+        (f"，另有{duplicates}份相同", f", and {duplicates} more of it") if duplicates else ("", "")
+    )
+    reason, match_id = str(decision.get("reason", "told")), str(decision.get("match_id", "–"))
+    zh, en = _DECIDED.get(reason, (reason, reason))
+    return [
+        Step(
+            "", "received", f"收到事件 {event_type}{again}", f"received {event_type}{again_en}", received_at
+        ),
+        Step("", reason, zh.format(match=match_id), en.format(match=match_id), received_at),
+    ]
+
+
+def tell_match(
+    intent_id: str,
+    profile_id: str,
+    score: float,
+    matched_at: datetime,
+    unpushed_reason: str,
+    withdrawn_at: datetime | None,
+) -> list[Step]:
+    """What is known of a match; nobody's name."""
+    zh, en = (
+        f"意图{intent_id}匹配到{profile_id}（{score:.0%}）",
+        f"intent {intent_id} matches {profile_id} ({score:.0%})",
+    )
+    steps = [Step("", "matched", zh, en, matched_at)]
+    if unpushed_reason:
+        zh, en = _DECIDED.get(unpushed_reason, (unpushed_reason, unpushed_reason))
+        steps.append(Step("", unpushed_reason, zh, en, matched_at))
+    if withdrawn_at is not None:
+        steps.append(Step("", "withdrawn", *_WHY["match_withdrawn"], withdrawn_at))
+    return steps
 
 
 def tell(

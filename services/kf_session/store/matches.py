@@ -50,6 +50,8 @@ class Match:
     push_id: str | None = None
     unpushed_reason: str | None = None
     withdrawn_at: datetime | None = None
+    created_at: datetime | None = None
+    """None of one that is not stored yet."""
 
     @property
     def told(self) -> bool:
