@@ -246,6 +246,13 @@ async def open_windows(
     return [_view(row) for row in await conn.execute(query.order_by(*place).limit(limit))]
 
 
+async def last_message(conn: AsyncConnection, since: datetime) -> datetime | None:
+    """When something last came in, since *since*; None where nothing did."""
+    query = sa.select(sa.func.max(message.c.received_at)).where(message.c.received_at >= since)
+    found: datetime | None = await conn.scalar(query)
+    return found
+
+
 async def purge_messages(conn: AsyncConnection, before: datetime, limit: int) -> int:
     """Forget up to *limit* messages received before *before*; how many there were."""
     old = (
