@@ -88,7 +88,10 @@ async def keep(conn: AsyncConnection, items: Sequence[Inbound], now: datetime) -
 async def ensure(
     conn: AsyncConnection, first: Mapping[SessionKey, datetime], store_id: str, now: datetime
 ) -> None:
-    """Have a row for each session, over so far; *first* is since when something is known of it."""
+    """Have a row for each session, over so far; *first* is since when something is known of it.
+
+    The rows are the caller's until the transaction ends, so that none is purged meanwhile.
+    """
     for key in sorted(first, key=lambda key: (key.open_kfid, key.external_userid)):
         insert = insert_into(dialect_of(conn), session).values(
             open_kfid=key.open_kfid,
@@ -103,7 +106,11 @@ async def ensure(
             created_at=now,
             updated_at=now,
         )
-        await conn.execute(insert.on_conflict_do_nothing())
+        # The conflict's update takes the lock on the row that is there.
+        mine = insert.on_conflict_do_update(
+            index_elements=["open_kfid", "external_userid"], set_={"updated_at": session.c.updated_at}
+        )
+        await conn.execute(mine)
 
 
 async def touch(conn: AsyncConnection, keys: Iterable[SessionKey], now: datetime) -> None:
