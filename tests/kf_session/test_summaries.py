@@ -17,8 +17,9 @@ from services.kf_session.pipeline.untold import Untold
 from services.kf_session.store import summaries as store
 from services.kf_session.store.learning_tables import summary_day, summary_schedule
 from services.kf_session.store.matching_tables import match
-from services.kf_session.store.tables import push, push_attempt, push_item, session
+from services.kf_session.store.tables import push, push_attempt, push_item, push_note, session
 from shared.clock import ManualClock
+from shared.db.tables import outbox
 from shared.errors import Invalid
 from tests.kf_session.learning_support import (
     KEY,
@@ -92,6 +93,9 @@ async def test_at_nine_what_waits_is_told_in_one_message(bench):
     async with bench.database.write() as conn:
         await add_match(conn, "m3", "i1", EVENING, unpushed_reason="no_session")
         await add_match(conn, "m4", "by-hand", EVENING)
+        await add_match(
+            conn, "m5", "elsewhere", EVENING, unpushed_reason="no_session", open_kfid="kf-2", score=1.0
+        )
     await bench.at(NINE - timedelta(seconds=1))
     assert await bench.replica().make_due() == 0
     await bench.at(NINE)
@@ -109,6 +113,23 @@ async def test_at_nine_what_waits_is_told_in_one_message(bench):
     assert told == [("m3",)]
     merged = await bench.rows(sa.select(push.c.id, push.c.merged_into).where(push.c.status == "suppressed"))
     assert sorted(merged) == [("p1", made.id), ("p2", made.id)]
+    notes = await bench.rows(sa.select(push_note))
+    assert {(one.push_id, one.verdict, one.reason, one.facts["into"]) for one in notes} == {
+        (waited, "merge", "in_summary", made.id) for waited in ("p1", "p2")
+    }
+    announced = await bench.rows(sa.select(outbox.c.type))
+    assert announced == [("kf.push.suppressed",)] * 2
+
+
+async def test_what_was_never_to_be_pushed_does_not_crowd_out_what_was(bench):
+    async with bench.database.write() as conn:
+        for number in range(60):
+            await add_match(conn, f"h{number:02}", f"by-hand-{number}", EVENING, score=0.99)
+        await add_match(conn, "m3", "i1", EVENING, unpushed_reason="no_session")
+    await bench.at(NINE)
+    await bench.replica().make_due()
+    told = await bench.rows(sa.select(match.c.id).where(match.c.push_id.is_not(None)))
+    assert told == [("m3",)]
 
 
 async def test_what_may_have_arrived_is_not_told_again_and_keeps_its_credit(bench):

@@ -107,7 +107,8 @@ class Matching:
             await match_work.finish(conn, work)
             return False
         ids = await match_work.profiles_for(conn, work.store_id, work.object_id, work.cursor, self._batch)
-        found = await profiles.get(conn, work.store_id, ids)
+        # Held, so that none of them is another one, or gone, when its match is written.
+        found = await profiles.get(conn, work.store_id, ids, hold=True)
         await self._compare(conn, [(intent, found[one]) for one in ids if one in found], now)
         if len(ids) == self._batch:
             await match_work.go_on(conn, work, ids[-1], now)
