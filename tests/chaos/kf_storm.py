@@ -46,7 +46,12 @@ PAUSE = 2.2
 
 _TRIES = 200
 _CALL_SECONDS = 20.0
-_AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_AGAIN = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 _ENDED = (pb.PUSH_STATUS_ACCEPTED, pb.PUSH_STATUS_FAILED, pb.PUSH_STATUS_UNKNOWN, pb.PUSH_STATUS_SUPPRESSED)
 
 
@@ -191,9 +196,8 @@ class KfStorm:
                     request, timeout=_CALL_SECONDS
                 )
             except grpc.aio.AioRpcError as error:
-                told = from_call(error)
-                if error.code() not in _AGAIN and not told.transient:
-                    self.refused[told.reason] += 1
+                if error.code() not in _AGAIN:
+                    self.refused[from_call(error).reason] += 1
                     return
                 await asyncio.sleep(0.2)
                 continue
@@ -313,7 +317,8 @@ async def programs(
                     await member.end(Program.kill)
 
         stack.push_async_callback(end_all)
-        await asyncio.gather(*(member.start() for member in members))
+        for member in members:
+            await member.start()
         stubs = [KfSessionServiceStub(member.doors.channel) for member in members]  # type: ignore[no-untyped-call]
         http = members[0].environ["REACH_HTTP_LISTEN"]
         yield KfStorm(world, stubs, http, seed, customers, each, kill=kill)
