@@ -250,3 +250,23 @@ async def test_each_message_of_a_customer_leaves_one_schedule(bench):
     assert await bench.rows(sa.select(summary_schedule.c.open_kfid, summary_schedule.c.next_at)) == [
         (KEY.open_kfid, NINE)
     ]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(hours=-2)])
+@pytest.mark.parametrize("at", [NINE - timedelta(hours=1), NINE, NINE + timedelta(minutes=90)])
+async def test_a_clock_that_jumps_around_nine_makes_one_a_day_and_the_next_days_at_its_time(bench, at, jump):
+    await bench.at(at)
+    for instant in (at, at + jump, at, at + jump / 2, NINE, NINE + timedelta(hours=1)):
+        await bench.at(instant)
+        await bench.replica().make_due()
+    assert len(await bench.summaries()) == 1
+    async with bench.database.write() as conn:
+        item = Item("m4", "赵六", "d", 0.9)
+        await add_push(conn, "p4", NINE, item, expires_at=NINE + timedelta(days=2))
+    await bench.at(NINE + timedelta(days=1, seconds=-1))
+    await bench.replica().make_due()
+    assert len(await bench.summaries()) == 1
+    await bench.at(NINE + timedelta(days=1))
+    await bench.replica().make_due()
+    assert [row.dedupe_key[-10:] for row in await bench.summaries()] == ["2026-03-03", "2026-03-04"]
