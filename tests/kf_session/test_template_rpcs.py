@@ -126,7 +126,7 @@ async def bench(database_url, tmp_path):
         clock = ManualClock(NOON)
         audit = AuditLog(database.dialect, KEY)
         learning = Learning(database, clock, KEY, audit, Limits(), wishes=wishes, admit=admit)
-        servicer = KfSessionServicer(*[None] * 6, learning, PageTokens(b"k" * 32), clock, None)
+        servicer = KfSessionServicer(*[None] * 7, learning, PageTokens(b"k" * 32), clock, None)
         callers = Callers()
         callers.known["branch"] = BRANCH
         server = RpcServer(
