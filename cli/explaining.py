@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.common import FAILED, quieten_logs, refuse, run, settings
+from cli.common import FAILED, describe, quieten_logs, refuse, run, say, settings
 from cli.inputs import instant, targets
 
 if TYPE_CHECKING:
+    from reach.kf_session.v1 import push_pb2
     from reach.notifier.v1 import explain_pb2
     from reach.notifier.v1 import notifier_service_pb2 as pb
 
@@ -18,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def explain(
-    subject: Annotated[str, typer.Argument(metavar="[ID]", help="An event, message or delivery id.")] = "",
+    subject: Annotated[
+        str, typer.Argument(metavar="[ID]", help="Of an event, message, delivery, push or match.")
+    ] = "",
     store: Annotated[str, typer.Option(metavar="ID", help="Only in this store.")] = "",
     user: Annotated[str, typer.Option(metavar="USERID", help="What this person was sent instead.")] = "",
     robot: Annotated[str, typer.Option(metavar="NAME", help="What this group was sent instead.")] = "",
+    customer: Annotated[
+        str, typer.Option(metavar="EXTERNAL_USERID", help="What this customer was sent instead.")
+    ] = "",
     start: Annotated[
         str, typer.Option("--from", metavar="INSTANT", help="18:30, 2026-02-20 18:30, RFC 3339.")
     ] = "",
@@ -31,23 +37,30 @@ def explain(
         Literal["zh", "en"] | None, typer.Option(help="Language of the story; empty: the terminal's.")
     ] = None,
 ) -> None:
-    """Tell the story of an event or message, or of what one person was sent in a period."""
-    if sum(map(bool, (subject, user, robot))) != 1:
-        refuse("name one thing to explain: an ID, --user USERID or --robot NAME")
+    """Tell the story of an event, message or push, or of what one person was sent in a period."""
+    if sum(map(bool, (subject, user, robot, customer))) != 1:
+        refuse("name one thing to explain: an ID, --user USERID, --robot NAME or --customer EXTERNAL_USERID")
     if (start or end) and subject:
-        refuse("--from and --to go with --user or --robot")
+        refuse("--from and --to go with --user, --robot or --customer")
     quieten_logs()
     chosen = settings()
-    request = _request(chosen, subject, user, robot, start, end)
-    request.store_id = store
-    stories = run(_ask(chosen, request))
+    if customer and not (store or chosen.default_store):
+        refuse("--customer needs --store ID, or REACH_DEFAULT_STORE")
+    staff = None if customer else _request(chosen, subject, user, robot, start, end)
+    if staff is not None:
+        staff.store_id = store
+    client = _kf_request(chosen, subject, customer, store, start, end)
+    stories, steps = run(_ask(chosen, staff, client))
     if as_json:
-        _print_json(stories)
+        _print_json(stories, steps)
     else:
-        from cli.stories import tell
+        from cli.stories import tell, tell_steps
 
-        tell(stories, lang or _language())
-    if not any(_is_known(story) for story in stories):
+        if staff is not None and (stories or not steps):
+            tell(stories, lang or _language())
+        if customer or steps:
+            tell_steps(steps, lang or _language())
+    if not (steps or any(_is_known(story) for story in stories)):
         raise typer.Exit(FAILED)
 
 
@@ -56,27 +69,79 @@ def _request(
 ) -> pb.ExplainRequest:
     from reach.notifier.v1 import notifier_service_pb2 as pb
 
-    from shared.rpc.fields import to_timestamp
-
     if subject:
         return pb.ExplainRequest(id=subject)
     (target,) = targets([user] if user else [], [robot] if robot else [], [], [])
     period = pb.PersonPeriod(target=target)
-    for option, given, field in (
-        ("--from", start, period.start_time),
-        ("--to", end, period.end_time),
-    ):
-        if given:
-            field.CopyFrom(to_timestamp(instant(given, option, chosen.default_zone)))
+    _set_period(chosen, period, start, end)
     return pb.ExplainRequest(person=period)
 
 
-async def _ask(chosen: Settings, request: pb.ExplainRequest) -> list[explain_pb2.Explanation]:
-    """Every service's stories: the notifier's is the only one there is so far."""
+def _kf_request(
+    chosen: Settings, subject: str, customer: str, store: str, start: str, end: str
+) -> push_pb2.ExplainRequest | None:
+    """The same for kf_session, which knows no staff."""
+    from reach.kf_session.v1 import push_pb2
+
+    if subject:
+        return push_pb2.ExplainRequest(id=subject)
+    if not customer:
+        return None
+    asked = push_pb2.ExplainCustomer(store_id=store or chosen.default_store or "", external_userid=customer)
+    _set_period(chosen, asked, start, end)
+    return push_pb2.ExplainRequest(customer=asked)
+
+
+def _set_period(chosen: Settings, period: Any, start: str, end: str) -> None:
+    from shared.rpc.fields import to_timestamp
+
+    for option, given, field in (("--from", start, "start_time"), ("--to", end, "end_time")):
+        if given:
+            getattr(period, field).CopyFrom(to_timestamp(instant(given, option, chosen.default_zone)))
+
+
+async def _ask(
+    chosen: Settings, staff: pb.ExplainRequest | None, client: push_pb2.ExplainRequest | None
+) -> tuple[list[explain_pb2.Explanation], list[push_pb2.ExplainStep]]:
+    """Every service's stories. One that cannot be asked is named, and fails the command only where nobody else knew."""
+    from shared.errors import NotFound, ReachError
+
+    stories: list[explain_pb2.Explanation] = []
+    steps: list[push_pb2.ExplainStep] = []
+    problems: list[ReachError] = []
+    for asked in (staff and _ask_notifier(chosen, staff, stories), client and _ask_kf(chosen, client, steps)):
+        try:
+            if asked is not None:
+                await asked
+        except NotFound:
+            continue
+        except ReachError as error:
+            problems.append(error)
+    known = [story for story in stories if _is_known(story)]
+    if problems and not (known or steps):
+        raise problems[0]
+    for problem in problems:
+        say(describe(problem))
+    # What the one does not know the other may: only where nobody does is that the answer.
+    return (known if steps else stories), steps
+
+
+async def _ask_notifier(
+    chosen: Settings, request: pb.ExplainRequest, stories: list[explain_pb2.Explanation]
+) -> None:
     from cli.stubs import notifier
 
     async with notifier(chosen) as stub:
-        return list((await stub.Explain(request, timeout=10.0)).explanations)
+        stories += (await stub.Explain(request, timeout=10.0)).explanations
+
+
+async def _ask_kf(
+    chosen: Settings, request: push_pb2.ExplainRequest, steps: list[push_pb2.ExplainStep]
+) -> None:
+    from cli.stubs import kf
+
+    async with kf(chosen) as stub:
+        steps += (await stub.Explain(request, timeout=10.0)).steps
 
 
 def _is_known(story: explain_pb2.Explanation) -> bool:
@@ -85,12 +150,16 @@ def _is_known(story: explain_pb2.Explanation) -> bool:
     return story.verdict != explain_pb2.VERDICT_NOT_FOUND
 
 
-def _print_json(stories: list[explain_pb2.Explanation]) -> None:
-    from google.protobuf.json_format import MessageToJson
+def _print_json(stories: list[explain_pb2.Explanation], steps: list[push_pb2.ExplainStep]) -> None:
+    import json
+
+    from google.protobuf.json_format import MessageToDict
+    from reach.kf_session.v1 import push_pb2
     from reach.notifier.v1 import notifier_service_pb2 as pb
 
-    answer = pb.ExplainResponse(explanations=stories)
-    typer.echo(MessageToJson(answer, preserving_proto_field_name=True, ensure_ascii=False))
+    told = MessageToDict(pb.ExplainResponse(explanations=stories), preserving_proto_field_name=True)
+    told |= MessageToDict(push_pb2.ExplainResponse(steps=steps), preserving_proto_field_name=True)
+    typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
 
 
 def _language() -> Literal["zh", "en"]:

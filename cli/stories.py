@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Literal
 
+from reach.kf_session.v1 import push_pb2
 from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -29,6 +31,18 @@ def tell(stories: Sequence[explain_pb2.Explanation], lang: Language) -> None:
         if at:
             out.print()
         _tell(out, story, lang)
+
+
+def tell_steps(steps: Sequence[push_pb2.ExplainStep], lang: Language) -> None:
+    """Print what kf_session knows, push by push."""
+    out = console()
+    if not steps:
+        out.print("nothing was to be sent in that period")
+    for push_id, group in groupby(steps, key=lambda step: step.push_id):
+        if push_id:
+            out.print(Text.assemble(("push ", "dim"), push_id))
+        rows = [(local(one, "time"), one.code, one.text_zh if lang == "zh" else one.text_en) for one in group]
+        out.print(Padding(table(("time", "step", "what happened"), rows), (0, 0, 1, 2)))
 
 
 def _tell(out: Console, story: explain_pb2.Explanation, lang: Language) -> None:

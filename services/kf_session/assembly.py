@@ -26,6 +26,8 @@ from services.kf_session.store.ledger import SessionKey
 from services.kf_session.subscriptions import TYPES
 from services.kf_session.usecases.ringing import PATH, Ringing
 from services.kf_session.usecases.sessions import Sessions
+from services.kf_session.usecases.stories import Stories
+from services.kf_session.windows import WindowDesk
 from shared.audit import AuditLog
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
@@ -135,6 +137,7 @@ async def build(resources: Resources) -> Service:
         sending.pushes,
         sending.preferences,
         sending.pictures,
+        Stories(database),
         matching.profiles,
         matching.intents,
         learning,
@@ -164,7 +167,7 @@ async def build(resources: Resources) -> Service:
             checks=doctor.checks,
             replay=matching.intake.replay,
             unknown=sending.desk,
-            limits_of=lambda _: (),
+            limits=WindowDesk(database, settings.default_zone),
             credentials=credentials,
             audit=audit,
         ),

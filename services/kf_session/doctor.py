@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
+from services.kf_session.domain.diagnosis import (
+    access_findings,
+    accounts_finding,
+    callback_finding,
+    reading_finding,
+)
 from services.kf_session.pipeline.finding import Stores
-from services.kf_session.pipeline.pulling import BEHIND
-from services.kf_session.store.accounts import Accounts, AccountView
+from services.kf_session.store import sessions
+from services.kf_session.store.accounts import Accounts
 from shared.clock import Clock
 from shared.credentials import FIRST, Credentials
-from shared.db import dead, outbox
+from shared.db import callbacks, dead, outbox
 from shared.db.engine import Database
 from shared.db.migrate import Location
 from shared.db.migrate import check as check_schema
@@ -19,10 +24,10 @@ from shared.errors import Conflict, ReachError
 from shared.ops.finding import CheckStatus, Finding
 from shared.ops.part import Check
 from shared.wecom.client import WeComClient
-from shared.wecom.kf import KfApi, Listed
+from shared.wecom.diagnosis import platform_clock_finding
+from shared.wecom.kf import KfApi
 from shared.wecom.outcome import State
 
-PAGE: Final = "微信客服 → API → 可调用接口的应用"
 _SECONDS = 3.0
 _OLD_OUTBOX = timedelta(seconds=60)
 
@@ -77,50 +82,37 @@ class Doctor:
             words = "no secret of WeChat KF is stored: customers are neither heard nor written to"
             fix = "set WECOM_CORP_ID and WECOM_KF_SECRET, or run `reach credentials add kf default`"
             return [Finding("kf_secret", CheckStatus.SKIPPED, words, fix)]
+        before = self._clock.now()
         listed = await KfApi(self._wecom, app).accounts(deadline=_SECONDS)
-        if listed.outcome.state is not State.ACCEPTED:
-            outcome = listed.outcome
-            told = outcome.errmsg or outcome.detail or outcome.cause
-            fix = f"check the secret, and that the app may call the interface ({PAGE}); errcode {outcome.errcode}"
-            return [Finding("kf_secret", CheckStatus.FAILED, f"WeCom refuses it: {told}", fix)]
-        return [Finding("kf_secret", CheckStatus.OK, "WeCom lets it in"), self._visible(listed)]
-
-    def _visible(self, listed: Listed) -> Finding:
-        ids = [one for one, _ in listed.accounts]
-        homeless = [one for one in ids if self._stores.of(one) is None]
-        if not ids:
-            fix = f"make an account, and give the app the right to manage it: {PAGE}"
-            return Finding("kf_accounts", CheckStatus.WARNING, "the secret sees no account", fix)
-        if homeless:
-            words = f"{len(homeless)} of {len(ids)} belong to no store and are not read: {', '.join(homeless[:5])}"
-            fix = "say where they belong with REACH_KF_STORES, or set REACH_DEFAULT_STORE"
-            return Finding("kf_accounts", CheckStatus.FAILED, words, fix)
-        return Finding("kf_accounts", CheckStatus.OK, f"{len(ids)} visible")
+        clock = platform_clock_finding(before, self._clock.now(), listed.date, "kf_clock")
+        findings = access_findings(listed.outcome)
+        if listed.outcome.state is State.ACCEPTED:
+            managed = [one for one, _ in listed.accounts]
+            homeless = [one for one in managed if self._stores.of(one) is None]
+            findings.append(accounts_finding(managed, listed.unmanaged, homeless))
+        else:
+            findings.append(
+                Finding("kf_accounts", CheckStatus.SKIPPED, "not tried: WeChat KF does not answer")
+            )
+        return [*findings, clock]
 
     async def callback(self) -> Sequence[Finding]:
-        """Would the platform's callback be heard?"""
-        if self._callback:
-            return [Finding("kf_callback", CheckStatus.OK, "token and EncodingAESKey are set")]
-        words = "not configured: messages are found by the slow poll alone, and welcomes come too late"
-        fix = "set WECOM_KF_CALLBACK_TOKEN and WECOM_KF_CALLBACK_AES_KEY, and enter /callback/kf where they come from"
-        return [Finding("kf_callback", CheckStatus.WARNING, words, fix)]
+        """Are the platform's callbacks heard?"""
+        since = self._clock.now() - callbacks.KEPT
+        async with self._database.read() as conn:
+            heard_at, wrote_at = await callbacks.last(conn), await sessions.last_message(conn, since)
+        found = callback_finding(
+            configured=self._callback, heard_at=heard_at, wrote_at=wrote_at, kept=callbacks.KEPT
+        )
+        return [found]
 
     async def reading(self) -> Sequence[Finding]:
         """How old is the place up to which each account has been read?"""
         async with self._database.read() as conn:
             views = await self._accounts.list(conn)
-        now = self._clock.now()
-        late = [view for view in views if now - view.read_until > BEHIND]
-        if late:
-            fix = "the platform keeps three days: see the log of the puller, and the lines above"
-            return [Finding("kf_reading", CheckStatus.FAILED, _behind(late, now - late[0].read_until), fix)]
-        failing = [view for view in views if view.hold_reason not in ("", "poll")]
-        if failing:
-            words = (
-                f"{len(failing)} could not be read last time: {_names(failing)} ({failing[0].hold_reason})"
-            )
-            return [Finding("kf_reading", CheckStatus.WARNING, words, "see the log of the puller")]
-        return [Finding("kf_reading", CheckStatus.OK, f"{len(views)} accounts are read to their end")]
+        read_until = {view.id: view.read_until for view in views}
+        failing = {view.id: view.hold_reason for view in views if view.hold_reason not in ("", "poll")}
+        return [reading_finding(read_until, failing, self._clock.now())]
 
     async def backlog(self) -> Sequence[Finding]:
         """Does anything pile up?"""
@@ -135,12 +127,3 @@ class Doctor:
             fix = "look with `reach dead list`, replay with `reach dead replay ID`"
             return [Finding("kf_dead_letters", CheckStatus.WARNING, f"{letters}: parked", fix)]
         return [Finding("kf_outbox", CheckStatus.OK, f"{waiting.pending} waiting")]
-
-
-def _behind(late: Sequence[AccountView], since: timedelta) -> str:
-    hours = since.total_seconds() / 3600
-    return f"{len(late)} accounts were not read to their end for {hours:.0f} h and more: {_names(late)}"
-
-
-def _names(views: Sequence[AccountView]) -> str:
-    return ", ".join(view.id for view in views[:5])

@@ -24,6 +24,7 @@ SCOPES: Final[Mapping[str, str]] = {
     for method, scope in {
         "UpsertProfile": "kf.write",
         "ListProfiles": "kf.read",
+        "DeleteProfile": "kf.write",
         "CreateIntent": "kf.write",
         "UpdateIntent": "kf.write",
         "ListIntents": "kf.read",
@@ -62,6 +63,14 @@ class IntentMethods(kf_session_service_pb2_grpc.KfSessionServiceServicer):
         rows = await self._profiles.page(store, self._after(request), size + 1)
         token = self._token(request, [row.profile.id for row in rows], size)
         return pb.ListProfilesResponse(profiles=map(to_profile, rows[:size]), next_page_token=token)
+
+    async def DeleteProfile(self, request: pb.DeleteProfileRequest, context: Any) -> pb.DeleteProfileResponse:
+        """Take a profile away."""
+        store = self._store_of(request)
+        await self._profiles.delete(
+            store, request.profile_id, once=once_of(SERVICE, "DeleteProfile", request, store)
+        )
+        return pb.DeleteProfileResponse()
 
     async def CreateIntent(self, request: pb.CreateIntentRequest, context: Any) -> pb.CreateIntentResponse:
         """Add an intent."""

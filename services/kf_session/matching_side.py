@@ -34,7 +34,7 @@ class MatchingSide:
         telling = Telling(admit, render)
         self.matching = Matching(database, telling, clock)
         """Its ``run`` is a loop."""
-        self.profiles = Profiles(database, clock)
+        self.profiles = Profiles(database, audit, clock)
         self.intents = Intents(database, self.matching, telling, audit, clock)
         self.replies = Replies(admit, clock)
         """Its ``hear`` is the first of the listeners of messages."""

@@ -29,6 +29,7 @@ from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.push_reading import Wanted
 from services.kf_session.usecases.preferences import Preferences, Said
 from services.kf_session.usecases.pushes import Pushes
+from services.kf_session.usecases.stories import Stories
 from shared.errors import Invalid
 from shared.ids import new_id
 from shared.rpc.fields import from_duration, optional_timestamp, to_timestamp
@@ -59,6 +60,7 @@ class PushMethods(kf_session_service_pb2_grpc.KfSessionServiceServicer):
 
     _pushes: Pushes
     _preferences: Preferences
+    _stories: Stories
     _tokens: PageTokens
 
     async def CheckEligibility(
@@ -149,6 +151,9 @@ class PushMethods(kf_session_service_pb2_grpc.KfSessionServiceServicer):
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """The story of a push, or of all for a customer."""
+        if request.WhichOneof("subject") == "id":
+            found = await self._stories.of(request.id, visible_stores())
+            return pb.ExplainResponse(steps=[to_step(step) for step in found])
         if request.WhichOneof("subject") == "push_id":
             views = [await self._pushes.get(request.push_id, visible_stores())]
         else:

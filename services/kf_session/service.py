@@ -26,6 +26,7 @@ from services.kf_session.usecases.preferences import Preferences
 from services.kf_session.usecases.profiles import Profiles
 from services.kf_session.usecases.pushes import Pushes
 from services.kf_session.usecases.sessions import Sessions
+from services.kf_session.usecases.stories import Stories
 from shared.clock import Clock
 from shared.rpc.paging import PageTokens
 
@@ -53,6 +54,7 @@ class KfSessionServicer(
         pushes: Pushes,
         preferences: Preferences,
         pictures: Pictures,
+        stories: Stories,
         profiles: Profiles,
         intents: Intents,
         learning: Learning,
@@ -64,6 +66,7 @@ class KfSessionServicer(
         self._pushes = pushes
         self._preferences = preferences
         self._pictures = pictures
+        self._stories = stories
         self._profiles = profiles
         self._intents = intents
         self._templates = learning.templates

@@ -61,6 +61,7 @@ from shared.hosting.callback_door import CallbackDoor, callback_key
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.http import Caller
+from shared.ops.limits import RateDesk
 from shared.ops.part import Part
 from shared.wecom.client import WeComClient
 from shared.wecom.token_store import SqlTokenStore
@@ -225,7 +226,7 @@ async def build(resources: Resources) -> Service:
             checks=[*Doctor(resources, database, LOCATIONS, credentials, wecom, books).checks, desk.check],
             replay=intake.replay,
             unknown=DeliveryDesk(database, settling, audit, clock),
-            limits_of=rates.limits_of,
+            limits=RateDesk(database, rates.limits_of),
             credentials=credentials,
             audit=audit,
             breakers=desk,

@@ -25,6 +25,12 @@ async def is_new(conn: AsyncConnection, keys: Collection[str], now: datetime) ->
     return len(added.all()) == len(rows)
 
 
+async def last(conn: AsyncConnection) -> datetime | None:
+    """When the last one was taken of those that are kept; None where none is."""
+    found: datetime | None = await conn.scalar(sa.select(sa.func.max(callback_seen.c.seen_at)))
+    return found
+
+
 async def purge(conn: AsyncConnection, before: datetime, limit: int) -> int:
     """Forget up to *limit* that were taken before *before*; how many there were."""
     old = (

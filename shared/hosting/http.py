@@ -7,12 +7,44 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shared.environment import ConfigurationError
 from shared.settings import Address
+
+HEADER_SECONDS = 5.0
+"""How long a request's line and headers may take to arrive; uvicorn bounds what is idle, not what drips."""
+
+
+class _Protocol(H11Protocol):
+    """Ends a connection whose next request does not begin to be one in time: a few strangers who say nothing, or a byte
+    now and then, would else hold every place there is."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._in_time()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class _Server(uvicorn.Server):
@@ -46,7 +78,7 @@ class HttpDoor:
         listener.setblocking(False)
         config = uvicorn.Config(
             self._app,
-            http="h11",  # httptools knows no bound for headers
+            http=_Protocol,  # httptools knows no bound for headers
             log_config=None,
             access_log=False,
             lifespan="off",

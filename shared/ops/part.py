@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,7 +12,6 @@ from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.engine import Database
 from shared.db.once import Once
-from shared.limits import Limit
 from shared.ops.finding import CheckStatus, Finding
 from shared.values import value_class
 
@@ -20,7 +19,8 @@ __all__ = [
     "Check",
     "CheckStatus",
     "Finding",
-    "LimitsOf",
+    "LimitDesk",
+    "LimitView",
     "Part",
     "Replay",
     "UnknownDesk",
@@ -119,8 +119,26 @@ class BreakerDesk(Protocol):
 Replay = Callable[[Incoming], Awaitable[None]]
 """Takes a dead letter's message as if it had just come; raises what it is refused with."""
 
-LimitsOf = Callable[[str], Sequence[Limit]]
-"""The limits that apply to a key of the rate table."""
+
+@value_class
+class LimitView:
+    """How much of a limit is used; the words of the contract."""
+
+    key: str
+    window: str
+    max: int
+    used: int
+    per: timedelta
+    free_at: datetime | None = None
+    """When the next one may go; None is now, or when somebody else brings it about."""
+
+
+class LimitDesk(Protocol):
+    """Where a service keeps what is limited."""
+
+    async def list_limits(self, prefix: str, after: str, now: datetime, limit: int) -> Sequence[LimitView]:
+        """The lines of at most *limit* keys that begin with *prefix*, by key, those behind *after*."""
+        ...
 
 
 @value_class
@@ -132,7 +150,7 @@ class Part:
     checks: Sequence[Check]
     replay: Replay
     unknown: UnknownDesk
-    limits_of: LimitsOf
+    limits: LimitDesk
     credentials: Credentials
     audit: AuditLog
     breakers: BreakerDesk | None = None

@@ -9,17 +9,16 @@ from typing import Any, Final
 
 from reach.ops.v1 import ops_service_pb2 as pb
 
-from shared import limits as windows
 from shared.audit import NewEntry
 from shared.clock import Clock
 from shared.credentials import Card, Kind
 from shared.db import dead
-from shared.db import limits as rates
 from shared.db.dead import DeadLetter
 from shared.errors import Conflict, Invalid, NotFound, ReachError
 from shared.ops.audit import AuditMethods
 from shared.ops.breakers import SERVICE, BreakerMethods
 from shared.ops.letters import as_message
+from shared.ops.limits import LimitMethods
 from shared.ops.part import CheckStatus, Finding, Part, UnknownSend, Verdict
 from shared.rpc.fields import EnumMap, to_duration, to_timestamp
 from shared.rpc.once import once_of
@@ -71,7 +70,7 @@ _STATES: Final[Mapping[int, dead.State]] = {
 }
 
 
-class OpsServicer(AuditMethods, BreakerMethods):
+class OpsServicer(AuditMethods, BreakerMethods, LimitMethods):
     """See ops_service.proto."""
 
     def __init__(self, parts: Sequence[Part], tokens: PageTokens, clock: Clock) -> None:
@@ -200,41 +199,6 @@ class OpsServicer(AuditMethods, BreakerMethods):
             if status is not None:
                 return pb.ResolveUnknownResponse(status=status)
         raise NotFound("NOT_FOUND", f"there is no send {request.id}", resource="send")
-
-    async def ListLimits(self, request: pb.ListLimitsRequest, context: Any) -> pb.ListLimitsResponse:
-        """By key; each window of a key is a line of its own."""
-        authorise_every_store()  # they count people of every store
-        size, cursor = page_size(request.page_size), self._tokens.read(request)
-        after = str(cursor[0]) if cursor else ""
-        lines: list[tuple[str, list[pb.LimitUsage]]] = []
-        for part in self._parts:
-            async with part.database.read() as conn:
-                usages = await rates.usage(conn, request.key_prefix, after)
-            lines += [(one.key, self._usage(part, one)) for one in usages if not one.key.startswith("rest:")]
-        lines.sort(key=lambda one: one[0])
-        page = lines[:size]
-        return pb.ListLimitsResponse(
-            limits=[line for _, group in page for line in group],
-            next_page_token=self._tokens.issue(request, [page[-1][0]]) if len(lines) > size else "",
-        )
-
-    def _usage(self, part: Part, usage: rates.Usage) -> list[pb.LimitUsage]:
-        now = self._clock.now()
-        verdict = windows.reserve(usage.state, part.limits_of(usage.key), now)
-        lines = []
-        for limit in part.limits_of(usage.key):
-            line = pb.LimitUsage(
-                service=part.service,
-                key=usage.key,
-                window=limit.name,
-                max=limit.max,
-                used=windows.used(usage.state, limit, now),
-                per=to_duration(limit.per),
-            )
-            if isinstance(verdict, windows.Wait):
-                line.free_time.CopyFrom(to_timestamp(verdict.until))
-            lines.append(line)
-        return lines
 
     async def ListCredentials(
         self, request: pb.ListCredentialsRequest, context: Any

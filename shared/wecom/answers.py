@@ -12,6 +12,7 @@ import structlog
 
 from shared.http import HttpFailure, NotSent, Reply
 from shared.strict_json import refuse_twins
+from shared.telemetry.redaction import redact
 from shared.wecom.errcodes import RetryClass, classify
 from shared.wecom.outcome import Outcome, State
 
@@ -94,7 +95,7 @@ def outcome_of_failure(failure: HttpFailure, generation: int | None = None) -> O
 
 
 def masked(text: object, secrets: Collection[str] = ()) -> str:
-    """The platform's text, safe to store and show: credentials masked, controls gone, 300 characters."""
+    """The platform's text, safe to store and show: secrets and phone numbers masked, controls gone, 300 characters."""
     if not isinstance(text, str):
         return ""
     if text == "ok":
@@ -103,7 +104,7 @@ def masked(text: object, secrets: Collection[str] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    return _MASKED.sub(r"\1***", text).strip()[:_ERRMSG_CHARS]
+    return redact(_MASKED.sub(r"\1***", text)).strip()[:_ERRMSG_CHARS]
 
 
 def _by_status(reply: Reply, now: Callable[[], datetime], generation: int | None) -> Outcome:

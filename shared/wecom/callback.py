@@ -41,6 +41,7 @@ _TOLD_OF_KF = ("OpenKfId", "Token", "AuthAddOpenKfId", "AuthDelOpenKfId")
 """Two calls of one second are told apart by their tokens: a customer may write twice in it."""
 _SIGNATURE = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
+_ECHO = re.compile(rb"[0-9A-Za-z_+/=.:-]{1,128}")
 _NONCE = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
 
 
@@ -110,8 +111,12 @@ class CallbackKey:
         self._receive_id = receive_id.encode()
 
     def echo(self, stamp: Stamp, now: datetime) -> bytes:
-        """What a verification of the URL is answered with, byte for byte. Raises :class:`Forged`."""
-        return self._open(stamp, stamp.echo, now)
+        """What a verification of the URL is answered with, byte for byte. Raises :class:`Forged`, also for what is no
+        short word: a delivery is signed alike, and who recorded one is not to have it decrypted by asking."""
+        text = self._open(stamp, stamp.echo, now)
+        if not _ECHO.fullmatch(text):
+            raise Forged("no word to be echoed")
+        return text
 
     def open(self, stamp: Stamp, body: bytes, now: datetime) -> Opened:
         """The message inside the XML envelope *body*. Raises :class:`Forged`."""

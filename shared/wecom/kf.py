@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from datetime import datetime
 from typing import Final
 
 from shared.http.caller import DEADLINE
@@ -68,6 +69,10 @@ class Listed:
     outcome: Outcome
     accounts: tuple[tuple[str, str], ...] = ()
     """Id and name."""
+    unmanaged: tuple[str, ...] = ()
+    """Ids of those that it sees and may not manage."""
+    date: datetime | None = None
+    """The platform's time, as its last answer told it."""
 
 
 @value_class
@@ -132,18 +137,23 @@ class KfApi:
     async def accounts(self, *, deadline: float = DEADLINE) -> Listed:
         """Every account that may be managed with the secret; *deadline* is each call's."""
         found: dict[str, str] = {}
+        others: list[str] = []
         for offset in range(0, MOST_ACCOUNTS, _ACCOUNTS_A_CALL):
             asked = {"offset": offset, "limit": _ACCOUNTS_A_CALL}
             answer = await self._ask("/cgi-bin/kf/account/list", asked, deadline)
             if answer.outcome.state is not State.ACCEPTED:
-                return Listed(answer.outcome, tuple(found.items()))
+                return Listed(answer.outcome, tuple(found.items()), date=answer.date)
             rows = answer.data.get("account_list") or []
             if not isinstance(rows, list):
                 return Listed(_garbled(answer.outcome), tuple(found.items()))
-            found |= {one: name for one, name in map(_account, rows) if one}
+            for one, name, managed in map(_account, rows):
+                if one and managed:
+                    found[one] = name
+                elif one:
+                    others.append(one)
             if len(rows) < _ACCOUNTS_A_CALL:
                 break
-        return Listed(answer.outcome, tuple(found.items()))
+        return Listed(answer.outcome, tuple(found.items()), tuple(others), answer.date)
 
     async def contact_way(self, open_kfid: str, scene: str = "", *, deadline: float = DEADLINE) -> WayIn:
         """A link that opens the account's chat; who comes by it brings *scene*."""
@@ -176,11 +186,11 @@ def _page(data: Mapping[str, object], cursor: str) -> Page | None:
     return Page(following or cursor, bool(more), tuple(items))
 
 
-def _account(row: object) -> tuple[str, str]:
-    """Id and name; an empty id for an account that is not ours to read."""
-    if not isinstance(row, dict) or row.get("manage_privilege") is False:
-        return "", ""
-    return _text(row.get("open_kfid")), _text(row.get("name"))
+def _account(row: object) -> tuple[str, str, bool]:
+    """Id, name, and whether it is ours to read; an empty id for what is none."""
+    if not isinstance(row, dict):
+        return "", "", False
+    return _text(row.get("open_kfid")), _text(row.get("name")), row.get("manage_privilege") is not False
 
 
 def _text(value: object) -> str:

@@ -58,7 +58,7 @@ class Member:
         self.starts += 1
         program = Program(f"notifier start {self.starts}", self.command, self.environ)
         self.program, self.pid = program, program.process.pid
-        await asyncio.to_thread(program.ready, 60)
+        await asyncio.to_thread(program.ready, 120)
 
     async def end(self, how: Callable[[Program], object]) -> object:
         """Have *how* end it, in a thread; what that gives."""

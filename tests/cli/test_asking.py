@@ -89,9 +89,48 @@ def test_a_person_is_told_what_they_were_sent_in_a_period(up: Reach) -> None:
     assert "给你的" not in up("explain", "--user", "periodperson", "--from", tomorrow, "--to", later).out
 
 
+MATCHED = json.dumps(
+    {
+        "user_id": "wm-explained",
+        "profile_id": "p1",
+        "profile_name": "周岚",
+        "intent_id": "i1",
+        "intent_name": "合伙人",
+        "score": 0.9,
+        "explanation": "做餐饮",
+        "match_id": "m1",
+    }
+)
+
+
+def test_what_kf_session_knows_of_an_event_is_told_too_and_a_customer_may_be_asked_about(up: Reach) -> None:
+    published = ("publish", "intent.matched", "--data", MATCHED, "--store", STORE, "--id", "matched-1")
+    assert up(*published).code == 0
+
+    def told() -> list[Any] | None:
+        done = up("explain", "matched-1", "--json")
+        steps = json.loads(done.out).get("steps", []) if done.code == 0 else []
+        return [one["code"] for one in steps] or None
+
+    assert until(told) == ["received", "no_session", "matched", "no_session"]
+    shown = up("explain", "matched-1", "--lang", "zh")
+    assert shown.code == 0
+    assert "客户从未在该客服账号发过消息" in shown.out
+    assert "not_found" not in shown.out  # the notifier knows nothing of it, and need not
+    nothing = up("explain", "--customer", "wm-explained", "--store", STORE)
+    assert nothing.code == 1
+    assert nothing.out.strip() == "nothing was to be sent in that period"
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("x", "--user", "y"), ("x", "--from", "18:00"), ("--user", "y", "--from", "yesterday")],
+    [
+        (),
+        ("x", "--customer", "y"),
+        ("x", "--user", "y"),
+        ("x", "--from", "18:00"),
+        ("--user", "y", "--from", "yesterday"),
+    ],
 )
 def test_explain_wants_one_thing(reach: Reach, arguments: tuple[str, ...]) -> None:
     done = reach("explain", *arguments)

@@ -37,17 +37,20 @@ async def stop(storm: Storm, index: int = 0) -> None:
 
 
 async def test_a_stop_finishes_what_is_in_flight_and_puts_the_rest_back(tmp_path: Path) -> None:
-    async with Storm(tmp_path, latency_ms=1500) as storm:
+    # The platform is so slow that of 150 the last are still waiting when the signal comes, however slow this machine is.
+    async with Storm(tmp_path, latency_ms=6000) as storm:
         await storm.members[0].doors.cast([])
-        await bring(storm, storm.members[0].doors.push, orders(200))
+        await bring(storm, storm.members[0].doors.push, orders(150))
         await in_flight(storm, 64)
         await stop(storm)
+        begun = len(await storm.sandbox.sends())
         assert await counted(storm, STARTED) == await counted(storm, SENDING) == 0
-        assert await counted(storm, PUT_BACK) >= 40
+        assert await counted(storm, PUT_BACK) == 150 - begun > 0
+        await storm.sandbox.clear_faults()
         await storm.members[0].start()
         await all_is_well(storm)
         assert await counted(storm, UNKNOWN) == 0
-        assert sum(map(len, storm.history.posts.values())) == 200
+        assert sum(map(len, storm.history.posts.values())) == 150
 
 
 async def test_stopping_replicas_in_turn_under_load_loses_and_repeats_nothing(

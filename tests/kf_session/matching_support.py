@@ -127,8 +127,8 @@ class Bench:
         self.database, self.clock = database, clock
         self.telling = Telling(admit)
         self.matching = Matching(database, self.telling, clock, batch=batch)
-        self.profiles = Profiles(database, clock)
         audit = AuditLog(database.dialect, SecretKey(bytes(32)))
+        self.profiles = Profiles(database, audit, clock)
         self.intents = Intents(database, self.matching, self.telling, audit, clock)
         self.replies = Replies(admit, clock)
         self.intake = Intake(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -120,6 +121,9 @@ def _mutated(rng: random.Random, query: str, body: bytes) -> tuple[bytes, bytes]
     return (bytes(target), body) if is_query else (query.encode(), bytes(target))
 
 
+@pytest.mark.parametrize(
+    "database_url", ["sqlite"], indirect=True
+)  # none of them comes as far as the database
 async def test_ten_thousand_altered_callbacks_have_no_effect_and_one_answer(gate: Gate) -> None:
     rng, answers = random.Random(20260302), set()
     query, body = signed(ring(), gate.clock.now().timestamp())
@@ -181,6 +185,21 @@ async def test_accounts_are_added_and_taken_away_by_the_admin(gate: Gate) -> Non
     async with gate.database.read() as conn:
         rows = await conn.execute(sa.select(account.c.id, account.c.status).order_by(account.c.id))
         assert [tuple(row) for row in rows] == [("wk7", "pending"), ("wk8", REMOVED)]
+
+
+async def test_while_our_clock_is_wrong_callbacks_are_refused_and_none_rings_twice_for_it(gate: Gate) -> None:
+    truth = gate.clock.now().timestamp()
+    first, missed = signed(ring("ENC1"), truth), signed(ring("ENC2"), truth)
+    assert await gate.post(*first) == (200, b"success")
+    for jump in (timedelta(hours=2), timedelta(hours=-2)):
+        gate.clock.advance(jump)
+        assert await gate.post(*first) == (403, b"")
+        assert await gate.post(*missed) == (403, b"")
+        gate.clock.advance(-jump)
+    assert await gate.count(doorbell) == 1
+    for request in (first, missed, first, missed):
+        assert await gate.post(*request) == (200, b"success")
+    assert await gate.count(doorbell) == 2
 
 
 @pytest.mark.parametrize(

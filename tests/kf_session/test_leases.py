@@ -305,3 +305,49 @@ async def test_a_clock_that_goes_back_two_hours_does_not_silence_the_poll(
     assert await puller.claim() == []
     manual_clock.advance(timedelta(seconds=61))
     assert len(await puller.claim()) == 1
+
+
+async def test_an_account_in_dead_hands_is_followed_within_a_lease_though_the_clock_has_gone_back(
+    database: Database, manual_clock: ManualClock
+) -> None:
+    bench = Bench(database, manual_clock, Listeners())
+    bench.say(2)
+    await bench.ring()
+    dead, after = Scripted(bench, "dead"), Scripted(bench, "after")
+    manual_clock.advance(timedelta(hours=2))
+    assert len(await dead.claim()) == 1  # and it dies
+    manual_clock.advance(timedelta(hours=-2))
+    assert await after.claim() == []
+    manual_clock.advance(LEASE + timedelta(seconds=1))
+    (held,) = await after.claim()
+    await after.pull(held)
+    assert {row.msgid for row in await bench.rows(message)} == {"m0", "m1"}
+
+
+async def test_with_our_clock_two_hours_slow_a_word_opens_a_window_and_a_session_that_ended_is_over(
+    database: Database, manual_clock: ManualClock
+) -> None:
+    bench = Bench(database, manual_clock, Listeners())
+    bench.say(1)
+    taken = bench.items[0]
+    at, event = taken["send_time"], {"open_kfid": WK, "external_userid": WM}
+    moved = {"msgtype": "event", "origin": 4, "send_time": at + 60}
+    change = {"event_type": "session_status_change", **event}
+    bench.items += [
+        {**moved, "msgid": "e1", "event": {**change, "change_type": 1, "new_servicer_userid": "ann"}},
+        {
+            **moved,
+            "msgid": "e2",
+            "send_time": at + 120,
+            "event": {**change, "change_type": 3, "old_servicer_userid": "ann"},
+        },
+        {**taken, "msgid": "later", "send_time": at + 180},
+    ]
+    manual_clock.advance(timedelta(hours=-2))
+    await bench.ring()
+    puller = Scripted(bench, "one")
+    (held,) = await puller.claim()
+    await puller.pull(held)
+    (kept,) = await bench.rows(session)
+    assert (kept.window_no, kept.customer_msgid, kept.state, kept.servicer_userid) == (2, "later", 0, "")
+    assert kept.customer_at.timestamp() == at + 180

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.kf_session.store.tables import account, doorbell, event_code, message, session
+from services.kf_session.usecases.ringing import PATH
 from tests.e2e.harness import STORE, Sandbox, eventually
 from tests.kf_session.shop import CALLBACK, WK, WM, Shop, shop
+from tests.kf_session.test_door import ring, signed
+from tests.support.node import Node
 
 
 async def test_a_message_is_kept_announced_and_opens_the_window(kf: Shop) -> None:
@@ -49,7 +53,7 @@ async def test_many_pages_are_read_to_the_end_also_where_pages_are_empty(kf: Sho
     assert (await kf.announced()).count("kf.message.received") == 20
 
 
-async def test_what_no_callback_told_of_is_found_by_the_poll(
+async def test_what_no_callback_told_of_for_ten_minutes_is_found_by_the_poll(
     world: Sandbox, tmp_path: Path, postgres: str | None
 ) -> None:
     silent = dict.fromkeys(CALLBACK, "")
@@ -60,10 +64,13 @@ async def test_what_no_callback_told_of_is_found_by_the_poll(
             return bool(rows) and rows[0].synced_at is not None
 
         await eventually(first)
-        sent = {await kf.writes(f"第{number}句") for number in range(5)}
-        assert not await kf.rows(message)
+        sent = set[str]()
+        for minute in range(10):
+            await world.advance(60)
+            sent.add(await kf.writes(f"第{minute}句"))
         await world.advance(61)
-        assert {row.msgid for row in await kf.until(message, 5)} == sent
+        assert {row.msgid for row in await kf.until(message, 10)} == sent
+        assert (await kf.announced()).count("kf.message.received") == 10
 
 
 async def test_a_refused_token_of_a_ring_is_left_out(kf: Shop) -> None:
@@ -98,3 +105,34 @@ async def test_a_code_is_kept_with_its_end_and_its_words_are_not_kept_with_the_m
     assert (kept.scene, kept.scene_param, kept.customer_at) == ("door", "t7", None)
     (item,) = await kf.rows(message)
     assert "welcome_code" not in item.content
+
+
+@pytest.mark.fault
+async def test_while_the_database_is_down_no_callback_is_answered_200_and_what_was_written_comes_afterwards(
+    world: Sandbox, tmp_path: Path, postgres_node: Node
+) -> None:
+    async with shop(world, tmp_path / "home", postgres_node.url) as kf:
+        first = await kf.writes("一")
+        await kf.until(message, 1)
+        request = signed(ring("ENC-down"), (await world.now()).timestamp())
+        url = f"http://{kf.reach.http}{PATH}?{request[0]}"
+
+        async def rings() -> int:
+            async with kf.reach.session.post(url, data=request[1]) as answer:
+                return answer.status
+
+        await asyncio.to_thread(postgres_node.stop)
+        second = await kf.writes("二")  # its own callbacks are refused, too
+        assert await rings() == 503
+        await asyncio.to_thread(postgres_node.start)
+
+        async def taken() -> bool:
+            return await rings() == 200
+
+        await eventually(taken, timeout=30, every=0.2)
+
+        async def both() -> bool:
+            return {row.msgid for row in await kf.rows(message)} == {first, second}
+
+        await eventually(both, timeout=30)
+        assert (await kf.announced()).count("kf.message.received") == 2

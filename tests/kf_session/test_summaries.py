@@ -17,8 +17,9 @@ from services.kf_session.pipeline.untold import Untold
 from services.kf_session.store import summaries as store
 from services.kf_session.store.learning_tables import summary_day, summary_schedule
 from services.kf_session.store.matching_tables import match
-from services.kf_session.store.tables import push, push_attempt, push_item, session
+from services.kf_session.store.tables import push, push_attempt, push_item, push_note, session
 from shared.clock import ManualClock
+from shared.db.tables import outbox
 from shared.errors import Invalid
 from tests.kf_session.learning_support import (
     KEY,
@@ -92,6 +93,9 @@ async def test_at_nine_what_waits_is_told_in_one_message(bench):
     async with bench.database.write() as conn:
         await add_match(conn, "m3", "i1", EVENING, unpushed_reason="no_session")
         await add_match(conn, "m4", "by-hand", EVENING)
+        await add_match(
+            conn, "m5", "elsewhere", EVENING, unpushed_reason="no_session", open_kfid="kf-2", score=1.0
+        )
     await bench.at(NINE - timedelta(seconds=1))
     assert await bench.replica().make_due() == 0
     await bench.at(NINE)
@@ -109,6 +113,23 @@ async def test_at_nine_what_waits_is_told_in_one_message(bench):
     assert told == [("m3",)]
     merged = await bench.rows(sa.select(push.c.id, push.c.merged_into).where(push.c.status == "suppressed"))
     assert sorted(merged) == [("p1", made.id), ("p2", made.id)]
+    notes = await bench.rows(sa.select(push_note))
+    assert {(one.push_id, one.verdict, one.reason, one.facts["into"]) for one in notes} == {
+        (waited, "merge", "in_summary", made.id) for waited in ("p1", "p2")
+    }
+    announced = await bench.rows(sa.select(outbox.c.type))
+    assert announced == [("kf.push.suppressed",)] * 2
+
+
+async def test_what_was_never_to_be_pushed_does_not_crowd_out_what_was(bench):
+    async with bench.database.write() as conn:
+        for number in range(60):
+            await add_match(conn, f"h{number:02}", f"by-hand-{number}", EVENING, score=0.99)
+        await add_match(conn, "m3", "i1", EVENING, unpushed_reason="no_session")
+    await bench.at(NINE)
+    await bench.replica().make_due()
+    told = await bench.rows(sa.select(match.c.id).where(match.c.push_id.is_not(None)))
+    assert told == [("m3",)]
 
 
 async def test_what_may_have_arrived_is_not_told_again_and_keeps_its_credit(bench):
@@ -229,3 +250,23 @@ async def test_each_message_of_a_customer_leaves_one_schedule(bench):
     assert await bench.rows(sa.select(summary_schedule.c.open_kfid, summary_schedule.c.next_at)) == [
         (KEY.open_kfid, NINE)
     ]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(hours=-2)])
+@pytest.mark.parametrize("at", [NINE - timedelta(hours=1), NINE, NINE + timedelta(minutes=90)])
+async def test_a_clock_that_jumps_around_nine_makes_one_a_day_and_the_next_days_at_its_time(bench, at, jump):
+    await bench.at(at)
+    for instant in (at, at + jump, at, at + jump / 2, NINE, NINE + timedelta(hours=1)):
+        await bench.at(instant)
+        await bench.replica().make_due()
+    assert len(await bench.summaries()) == 1
+    async with bench.database.write() as conn:
+        item = Item("m4", "赵六", "d", 0.9)
+        await add_push(conn, "p4", NINE, item, expires_at=NINE + timedelta(days=2))
+    await bench.at(NINE + timedelta(days=1, seconds=-1))
+    await bench.replica().make_due()
+    assert len(await bench.summaries()) == 1
+    await bench.at(NINE + timedelta(days=1))
+    await bench.replica().make_due()
+    assert [row.dedupe_key[-10:] for row in await bench.summaries()] == ["2026-03-03", "2026-03-04"]

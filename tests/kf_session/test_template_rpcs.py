@@ -126,7 +126,7 @@ async def bench(database_url, tmp_path):
         clock = ManualClock(NOON)
         audit = AuditLog(database.dialect, KEY)
         learning = Learning(database, clock, KEY, audit, Limits(), wishes=wishes, admit=admit)
-        servicer = KfSessionServicer(*[None] * 6, learning, PageTokens(b"k" * 32), clock, None)
+        servicer = KfSessionServicer(*[None] * 7, learning, PageTokens(b"k" * 32), clock, None)
         callers = Callers()
         callers.known["branch"] = BRANCH
         server = RpcServer(
@@ -256,6 +256,25 @@ async def test_a_winner_ends_the_experiment_and_acts(bench):
     assert (acts.version, acts.experiment.winner, acts.experiment.reason) == (2, "b", "a_variant_won")
     told = {one.name: (one.customer_count, one.engaged_count) for one in acts.experiment.variants}
     assert told == {"a": (60, 12), "b": (60, 60)}
+
+
+async def test_an_experiment_that_cannot_be_looked_at_keeps_no_other_from_it(bench, monkeypatch):
+    began = []
+    for template_id in ("default", "other"):
+        await bench.create(template_id=template_id)
+        await bench.update(template_id=template_id, draft=True)
+        began.append((await bench.start(template_id=template_id)).experiment_id)
+    first, second = sorted(began)
+    seen = []
+
+    async def look(conn, ident):
+        if ident == first:
+            raise ValueError("its rows make no sense")
+        seen.append(ident)
+
+    monkeypatch.setattr(bench.learning.experimenting, "look", look)
+    await bench.learning.experimenting.look_at_all()
+    assert seen == [second]
 
 
 async def test_a_harmful_variant_hands_its_customers_to_the_control(bench):

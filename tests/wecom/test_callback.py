@@ -120,14 +120,14 @@ def test_the_sample_of_the_json_form_is_decrypted() -> None:
 
 @pytest.mark.parametrize("seconds", [0, 300, -300])
 def test_a_stamp_within_five_minutes_is_fresh(seconds: int) -> None:
-    sealed = _seal(b"<xml/>")
-    assert KEY.echo(_stamp(sealed), AT + timedelta(seconds=seconds)) == b"<xml/>"
+    sealed = _seal(b"1616140317555161061")
+    assert KEY.echo(_stamp(sealed), AT + timedelta(seconds=seconds)) == b"1616140317555161061"
 
 
 @pytest.mark.parametrize("seconds", [301, -301, 86_400])
 def test_one_from_another_time_is_refused_however_well_it_is_signed(seconds: int) -> None:
-    sealed = _seal(b"<xml/>")
-    with pytest.raises(Forged):
+    sealed = _seal(b"1616140317555161061")
+    with pytest.raises(Forged, match="not fresh"):
         KEY.echo(_stamp(sealed), AT + timedelta(seconds=seconds))
     assert timedelta(seconds=300) == WINDOW
 
@@ -195,6 +195,18 @@ def test_xml_with_tricks_is_malformed(document: bytes) -> None:
         fields(document)
     with pytest.raises(Forged):
         KEY.open(_stamp("x"), document, AT)
+
+
+def test_who_recorded_a_delivery_does_not_get_it_decrypted_by_asking_for_a_verification() -> None:
+    sealed = _seal(PLAIN.encode())
+    with pytest.raises(Forged, match="no word"):
+        KEY.echo(_stamp(sealed), AT)
+
+
+def test_xml_as_deep_as_a_body_is_long_is_malformed_and_nothing_worse() -> None:
+    deep = MOST_BYTES // 7
+    with pytest.raises(Malformed):
+        fields(b"<a>" * deep + b"</a>" * deep)
 
 
 def test_a_body_beyond_the_bound_is_not_parsed() -> None:
@@ -268,7 +280,8 @@ def test_no_cipher_text_raises_anything_but_the_refusal(message: bytes, length: 
 
 @given(st.binary(max_size=400))
 def test_any_message_that_is_sealed_is_opened(message: bytes) -> None:
-    assert KEY.echo(_stamp(_seal(message)), AT) == message
+    sealed = _seal(message)
+    assert KEY.open(_stamp(sealed), _envelope(sealed), AT).text == message
 
 
 @given(st.text(max_size=300))

@@ -19,6 +19,8 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 _TYPE = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 _MOST_DEPTH = 16
+CLOCK_BEHIND: Final = timedelta(hours=3)
+"""By so much our clock may be behind the platform's; a time that is further ahead is none."""
 _WELCOME_LIVES = timedelta(seconds=20)
 _CODE_LIVES: Final[Mapping[str, timedelta]] = {
     "entered": _WELCOME_LIVES,
@@ -72,7 +74,8 @@ class Item:
 def read_item(raw: object, open_kfid: str, store_id: str, now: datetime) -> Item:
     """One item of a pull of *open_kfid*. Raises :class:`Unreadable`.
 
-    A time that is still to come is taken for *now*: nobody's window is longer than 48 hours from here.
+    A time that is far ahead is taken for *now*: nobody's window is longer than 48 hours from here. One that is ahead by
+    less is the platform's, and our clock is wrong: taken for now, it would be older than what came before it.
     """
     if not isinstance(raw, Mapping):
         raise Unreadable("no object")
@@ -159,7 +162,7 @@ def _time(value: object, now: datetime) -> datetime:
         raise Unreadable("no send_time") from None
     if at < _EARLIEST:
         raise Unreadable("no send_time")
-    return min(at, now)
+    return at if at <= now + CLOCK_BEHIND else now
 
 
 def _clean(value: object, depth: int = 0) -> object:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
+from shared.text.cutting import clip
 from shared.values import value_class
 
 VIEW_ID: Final = "view:"
@@ -96,6 +98,17 @@ def no_such_line(asked: int, count: int) -> str:
     known = "“查看1”" if count == 1 else f"“查看1”到“查看{count}”"
     return f"上一份列表里没有第{asked}条，请回复{known}。"
 
+
+def either(details: Sequence[str]) -> str:
+    """What is said of a line, of the newest list first, where more than one may be the last that the customer saw."""
+    if len(details) == 1:
+        return details[0]
+    newest, before = (clip(one, _EITHER_BYTES) for one in details)
+    return f"{newest}\n\n如果您看到的是再前一份列表，这一条是：\n{before}"
+
+
+_EITHER_BYTES: Final = 980
+"""Of each of two: both fit into one text."""
 
 UNSUBSCRIBED: Final = "已为您退订匹配推送，今后不再主动发送。如需恢复，请回复“订阅”。"
 SUBSCRIBED: Final = "已为您恢复匹配推送。如需停止，请回复“退订”。"

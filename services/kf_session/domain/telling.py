@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from shared.values import value_class
@@ -19,8 +19,14 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "匹配度{score}低于最低要求{min_score}",
         "the score {score} is below the least, {min_score}",
     ),
-    "session_human": ("人工正在接待，等待会话结束", "a servicer has the session; it waits for the end"),
-    "session_pool": ("会话在待接入池中", "the session waits in the pool for a servicer"),
+    "session_human": (
+        "人工正在接待，等待会话结束，最迟至{expires}，逾期不再发送",
+        "a servicer has the session; it waits for the end, until {expires} at most, and is not sent after that",
+    ),
+    "session_pool": (
+        "会话在待接入池中，等待会话结束，最迟至{expires}，逾期不再发送",
+        "the session waits in the pool for a servicer; it waits until {expires} at most, and is not sent after that",
+    ),
     "session_ended": (
         "会话已结束，客户来信后可再发",
         "the session has ended; a message of the customer opens it",
@@ -62,7 +68,31 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
         "its picture {picture} could not be uploaded; it is tried again",
     ),
     "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
+    "in_summary": ("并入每日汇总{into}，共{of}条", "one of {of} that the daily summary {into} tells of"),
+    "resolved": ("运维人员核实了结果", "an operator found out what it was"),
 }
+_WHY: Final[Mapping[str, tuple[str, str]]] = {
+    "merged": ("由另一条消息合并发送", "merged: another push carries it"),
+    "match_withdrawn": (
+        "匹配已失效（意图或资料已删除、变更，或意图改属他人）",
+        "match_withdrawn: the intent or the profile is gone, changed, or another customer's",
+    ),
+}
+"""Why one was not sent, where no gate has said it already."""
+
+_DECIDED: Final[Mapping[str, tuple[str, str]]] = {
+    "our_own": (
+        "这是本服务自己发布的匹配 {match}，不重复处理",
+        "it is our own announcement of the match {match}",
+    ),
+    "known": ("匹配 {match} 已存在，不重复推送", "the match {match} is there already; nobody is told twice"),
+    "no_session": (
+        "客户从未在该客服账号发过消息，无法推送；客户来信后由每日汇总告知",
+        "the customer never wrote to an account of the store; the daily summary tells of it once they have",
+    ),
+    "told": ("记为匹配 {match}，并告知客户", "taken as the match {match}, to be told to its customer"),
+}
+
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     "pending": ("等待发送", "it waits for a free sender"),
     "deferred": ("暂缓：{hold_reason}", "it waits: {hold_reason}"),
@@ -70,7 +100,7 @@ _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     "accepted": ("平台已接收", "the platform took it"),
     "failed": ("发送失败：{reason}", "it failed: {reason}"),
     "unknown": ("结果不明，额度按已用计", "nobody can tell whether it arrived; its credit counts as used"),
-    "suppressed": ("未发送：{reason}", "it was not sent: {reason}"),
+    "suppressed": ("未发送：{why_zh}", "it was not sent: {why_en}"),
     "expired": ("已过期，未发送", "it expired before it could go"),
 }
 
@@ -84,6 +114,45 @@ class Step:
     zh: str
     en: str
     at: datetime
+
+
+def tell_event(
+    event_type: str, received_at: datetime, duplicates: int, decision: Mapping[str, object]
+) -> list[Step]:
+    """What was made of an event."""
+    again, again_en = (
+        (f"，另有{duplicates}份相同", f", and {duplicates} more of it") if duplicates else ("", "")
+    )
+    reason, match_id = str(decision.get("reason", "told")), str(decision.get("match_id", "–"))
+    zh, en = _DECIDED.get(reason, (reason, reason))
+    return [
+        Step(
+            "", "received", f"收到事件 {event_type}{again}", f"received {event_type}{again_en}", received_at
+        ),
+        Step("", reason, zh.format(match=match_id), en.format(match=match_id), received_at),
+    ]
+
+
+def tell_match(
+    intent_id: str,
+    profile_id: str,
+    score: float,
+    matched_at: datetime,
+    unpushed_reason: str,
+    withdrawn_at: datetime | None,
+) -> list[Step]:
+    """What is known of a match; nobody's name."""
+    zh, en = (
+        f"意图{intent_id}匹配到{profile_id}（{score:.0%}）",
+        f"intent {intent_id} matches {profile_id} ({score:.0%})",
+    )
+    steps = [Step("", "matched", zh, en, matched_at)]
+    if unpushed_reason:
+        zh, en = _DECIDED.get(unpushed_reason, (unpushed_reason, unpushed_reason))
+        steps.append(Step("", unpushed_reason, zh, en, matched_at))
+    if withdrawn_at is not None:
+        steps.append(Step("", "withdrawn", *_WHY["match_withdrawn"], withdrawn_at))
+    return steps
 
 
 def tell(
@@ -101,7 +170,7 @@ def _steps(
     yield Step(push_id, "admitted", f"已受理（{purpose}）", f"admitted ({purpose})", row["created_at"])
     for note in notes:
         zh, en = _GATES.get(note["reason"], (note["reason"], note["reason"]))
-        facts = _Facts(note["facts"])
+        facts = _Facts({**note["facts"], "expires": _instant(row["expires_at"])})
         gate = note["gate"]
         yield Step(push_id, gate, zh.format_map(facts), f"{gate}: {en.format_map(facts)}", note["at"])
     for one in attempts:
@@ -112,7 +181,12 @@ def _steps(
         yield Step(push_id, "attempt", zh, en, one["finished_at"] or one["started_at"])
     zh, en = _ENDS[row["status"]]
     facts = _Facts({"reason": row["reason"], "hold_reason": row["hold_reason"] or ""})
+    facts["why_zh"], facts["why_en"] = _WHY.get(row["reason"], (row["reason"], row["reason"]))
     yield Step(push_id, row["status"], zh.format_map(facts), en.format_map(facts), row["updated_at"])
+
+
+def _instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class _Facts(dict[str, Any]):

@@ -14,6 +14,7 @@ from services.kf_session.store import experiments, templates
 from services.kf_session.store.experiments import Experiment
 from shared.clock import Clock
 from shared.db.engine import Database
+from shared.errors import ReachError
 from shared.supervise import Turn
 
 EVERY: Final = 60.0
@@ -42,11 +43,16 @@ class Experimenting:
                 await asyncio.sleep(EVERY / 6)
 
     async def look_at_all(self) -> None:
-        """Once at each that runs."""
+        """Once at each that runs. One that cannot be looked at keeps no other from it."""
         async with self._database.read() as conn:
             idents = await experiments.running(conn)
         for ident in idents:
-            await self._database.transact(partial(self.look, ident=ident))
+            try:
+                await self._database.transact(partial(self.look, ident=ident))
+            except Exception as error:
+                if isinstance(error, ReachError) and error.transient:
+                    raise  # the database is away, for all of them
+                _log.error("an experiment could not be looked at", experiment=ident, exc_info=error)
 
     async def look(self, conn: AsyncConnection, ident: str) -> None:
         """Once at one: stop what does harm, end what is decided or over."""

@@ -30,7 +30,6 @@ BEST: Final = 3
 """How many matches of a new intent its customer is told of."""
 _IDLE: Final = 5.0
 _BACKOFF: Final = timedelta(seconds=5)
-_BACKOFF_MOST: Final = timedelta(hours=1)
 
 _log = structlog.get_logger("reach.kf_session.matching")
 
@@ -87,7 +86,7 @@ class Matching:
             store=work.store_id,
             exc_info=error,
         )
-        wait = min(_BACKOFF * 2 ** min(work.failures, 16), _BACKOFF_MOST)
+        wait = min(_BACKOFF * 2 ** min(work.failures, 16), match_work.PUT_OFF_MOST)
         until = self._clock.now() + wait
         await self._database.transact(lambda conn: match_work.put_off(conn, work, until))
 
@@ -107,7 +106,8 @@ class Matching:
             await match_work.finish(conn, work)
             return False
         ids = await match_work.profiles_for(conn, work.store_id, work.object_id, work.cursor, self._batch)
-        found = await profiles.get(conn, work.store_id, ids)
+        # Held, so that none of them is another one, or gone, when its match is written.
+        found = await profiles.get(conn, work.store_id, ids, hold=True)
         await self._compare(conn, [(intent, found[one]) for one in ids if one in found], now)
         if len(ids) == self._batch:
             await match_work.go_on(conn, work, ids[-1], now)

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.diagnosis import BEHIND
 from services.kf_session.pipeline.taking import Taken, Taking
 from services.kf_session.store.accounts import WAKEUP, Accounts, Bell, Held
 from shared.clock import Clock
@@ -34,9 +35,6 @@ ABREAST: Final = 8
 
 PAGE: Final = 500
 """Items asked for at once; after a failure fewer, since the page itself may be what fails."""
-
-BEHIND: Final = timedelta(hours=12)
-"""The platform keeps three days: so far behind, somebody has to look."""
 
 TOKEN_REFUSED: Final = 95007
 _PAUSES: Final = tuple(timedelta(seconds=pause) for pause in (2, 5, 15, 30, 60, 120, 300))

@@ -16,6 +16,8 @@ from services.kf_session.pipeline.deciding import Decider, Job
 from services.kf_session.pipeline.settling import LOST, Settler
 from services.kf_session.store import outgoing
 from services.kf_session.store.outgoing import Claimed
+from services.kf_session.store.recalling import CLOCKS_DIFFER, recall
+from services.kf_session.store.tables import SENDING, push
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import PENDING, DueQueue, Settlement
@@ -34,6 +36,8 @@ DEADLINE: Final = timedelta(seconds=10)
 _MARGIN: Final = timedelta(seconds=2)
 _POLL: Final = 1.0
 _REAP_EVERY: Final = 2.0
+_RECALL_EVERY: Final = 30.0
+"""And whenever the clock is seen to have gone back: it may have done so before we began, or in another process."""
 _ANY_LEASE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _log = structlog.get_logger("reach.kf_session.push")
 
@@ -81,7 +85,8 @@ class Pusher:
         self._deadline = deadline
         self._at_once = at_once
         self._calls: set[asyncio.Task[None]] = set()
-        self._reaped_at = float("-inf")
+        self._reaped_at = self._recalled_at = float("-inf")
+        self._seen_at = clock.now()
         self._closed = False
         self._claiming = asyncio.Lock()
 
@@ -172,7 +177,17 @@ class Pusher:
         if time.monotonic() - self._reaped_at < _REAP_EVERY:
             return
         self._reaped_at = time.monotonic()
+        await self.recall()
         await self._take_over(self._clock.now())
+
+    async def recall(self) -> None:
+        """Bring back what a clock that has gone back since would keep waiting; what they wait for is judged anew."""
+        seen, now = self._seen_at, self._clock.now()
+        self._seen_at = now
+        if seen - now < CLOCKS_DIFFER and time.monotonic() - self._recalled_at < _RECALL_EVERY:
+            return
+        self._recalled_at = time.monotonic()
+        await self._database.transact(lambda conn: recall(conn, push, SENDING, now, self._lease))
 
     async def _take_over(self, expired_by: datetime) -> None:
         while True:

@@ -13,7 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.matching.lines import clipped, text_message
 from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.domain.push import NewPush, Purpose
-from services.kf_session.domain.replies import SUBSCRIBED, UNSUBSCRIBED, Asked, Command, no_such_line, read
+from services.kf_session.domain.replies import (
+    SUBSCRIBED,
+    UNSUBSCRIBED,
+    Asked,
+    Command,
+    either,
+    no_such_line,
+    read,
+)
 from services.kf_session.domain.window import SessionState
 from services.kf_session.pipeline.admitting import Admit
 from services.kf_session.store import lists
@@ -72,14 +80,19 @@ async def _details(conn: AsyncConnection, asked: Asked, standing: Standing) -> s
     if asked.command is Command.VIEW_MATCH:
         return await lists.details_of(conn, key, asked.ref) or no_such_line(0, 0)
     if asked.command is Command.VIEW_LINE:
-        shown = await lists.shown_as(conn, key, asked.ref)
+        tapped = await lists.shown_as(conn, key, asked.ref)
+        shown = [] if tapped is None else [tapped]
     else:
         shown = await lists.last_shown(conn, key)
     if asked.command is Command.VIEW_BARE:
         # To a servicer, or after other words, a number is whatever it is: only to a list it is a line.
         ours = standing.state in tuple(SessionState) and SessionState(standing.state).ours
-        if shown is None or not ours or not await lists.is_last_word(conn, key, shown):
+        if not shown or not ours or not await lists.is_last_word(conn, key, shown[0]):
             return None
-    if shown is None:
-        return no_such_line(asked.position, 0)
-    return shown.at(asked.position) or no_such_line(asked.position, len(shown.details))
+    # Where nobody knows whether the newest list arrived, only the customer does: they get the line of either.
+    said = [found for one in shown if (found := one.at(asked.position)) is not None]
+    return (
+        either(said)
+        if said
+        else no_such_line(asked.position, max((len(x.details) for x in shown), default=0))
+    )

@@ -9,7 +9,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.store import accounts, sessions
+from services.kf_session.domain.effects import LONGEST_PERIOD
+from services.kf_session.store import accounts, aging, sessions
 from shared.clock import Clock
 from shared.db import callbacks, dead, idempotency, inbox, outbox
 from shared.db.engine import Database
@@ -24,6 +25,8 @@ BELLS_KEPT: Final = timedelta(days=3)
 CODES_KEPT: Final = timedelta(days=7)
 """After they ran out, for who asks why nothing went by them."""
 MESSAGES_KEPT: Final = timedelta(days=30)
+HISTORY_KEPT: Final = LONGEST_PERIOD + timedelta(days=7)
+"""Sessions, matches, intents and experiments that are over: figures may be asked for so long."""
 _PAUSE = 0.2
 
 Purge = Callable[[AsyncConnection, datetime, int], Awaitable[int]]
@@ -52,8 +55,13 @@ class Retention:
     async def tidy(self, conn: AsyncConnection) -> bool:
         """One batch of everything; whether there may be more."""
         now = self._clock.now()
-        before = now - self._horizon
+        before, over = now - self._horizon, now - max(HISTORY_KEPT, self._horizon)
         gone = [
+            # Sessions before what belongs to them, as by all.
+            await aging.purge_sessions(conn, over, BATCH),
+            await aging.empty_intents(conn, over, BATCH),
+            await aging.purge_matches(conn, over, BATCH),
+            await aging.purge_experiments(conn, over, BATCH),
             await callbacks.purge(conn, now - callbacks.KEPT, BATCH),
             await accounts.purge_bells(conn, now - BELLS_KEPT, BATCH),
             await sessions.purge_messages(conn, now - max(MESSAGES_KEPT, self._horizon), BATCH),

@@ -16,11 +16,14 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.domain.daily import Outcome, Wish, day_due, is_missed, next_due
+from services.kf_session.domain.lifecycle import PushStatus
 from services.kf_session.domain.message import Inbound, Origin
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.domain.rendering import Rendered
 from services.kf_session.domain.window import CLOSING, is_open, window_end
 from services.kf_session.pipeline.admitting import Admit
+from services.kf_session.pipeline.push_announcing import announce
+from services.kf_session.store import outgoing
 from services.kf_session.store import summaries as store
 from services.kf_session.store.ledger import SessionKey, Standing, lock
 from shared.clock import Clock
@@ -159,9 +162,18 @@ class Summaries:
         if not items:
             return Outcome.NOTHING_PENDING, None
         push_id = await self._push(conn, standing, _best_first(items), day, now)
-        await store.merge(conn, ids, push_id, now)
+        await self._carry(conn, ids, push_id, now)
         await self._unsent.told(conn, unsent, push_id, now)
         return Outcome.SENT, push_id
+
+    async def _carry(self, conn: AsyncConnection, ids: Sequence[str], push_id: str, now: datetime) -> None:
+        """Pushes that waited are lines of the summary from now on."""
+        told = {"into": push_id, "of": len(ids)}
+        for one in await store.merge(conn, ids, push_id, now):
+            await outgoing.write_note(
+                conn, one.id, now, gate="summary", verdict="merge", reason="in_summary", facts=told
+            )
+            await announce(conn, self._database, one, PushStatus.SUPPRESSED, store.MERGED, None, now)
 
     async def _push(
         self, conn: AsyncConnection, standing: Standing, items: Sequence[Item], day: date, now: datetime

@@ -211,7 +211,7 @@ class _Page:
     async def look(self, key: SessionKey) -> Standing:
         """The session as it stands now."""
         found = await ledger.lock(self.conn, key)
-        assert found is not None  # it is locked by us, and nothing deletes sessions
+        assert found is not None  # it is locked by us, so that nothing deletes it
         self.standing[key] = found
         return found
 

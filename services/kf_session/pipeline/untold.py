@@ -22,9 +22,11 @@ class Untold:
 
     async def find(self, conn: AsyncConnection, standing: Standing, now: datetime) -> Sequence[Item]:
         """A customer's."""
-        customer = standing.key.external_userid
-        found = await matches.untold(conn, standing.store_id, MOST, now, customer=customer)
-        return [item_of(one) for one in found if one.unpushed_reason is not None]
+        key = standing.key
+        found = await matches.untold(
+            conn, standing.store_id, MOST, now, customer=key.external_userid, unsent_at=key.open_kfid
+        )
+        return [item_of(one) for one in found]
 
     async def told(self, conn: AsyncConnection, items: Sequence[Item], push_id: str, now: datetime) -> None:
         """A push carries them now."""

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.store.recalling import recall
 from services.kf_session.store.tables import PULLING, account, doorbell
 from shared.db.queue import DEFERRED, HIGH, LOW, PENDING, DueQueue, Settlement, rank_of
 from shared.db.rows import insert_into
@@ -26,9 +27,6 @@ WAKEUP: Final = "accounts"
 
 REMOVED: Final = "removed"
 """The account is no longer ours to read."""
-
-CLOCKS_DIFFER: Final = timedelta(minutes=1)
-"""By so much at most the clocks of replicas do; by more, one was wrong."""
 
 TOKEN_LIVES: Final = timedelta(minutes=10)
 
@@ -160,26 +158,12 @@ class Accounts:
         self, conn: AsyncConnection, owner: str, now: datetime, lease: timedelta, limit: int
     ) -> list[Held]:
         """Take up to *limit* accounts that are due, first those whose holder is gone."""
-        await self._recall(conn, now)
+        await recall(conn, account, PULLING, now, lease, rank=rank_of(LOW, now))
         await self.queue.promote(conn, now)
         taken = await self.queue.expired(conn, owner, now, lease, limit)
         if len(taken) < limit:
             taken += await self.queue.claim(conn, owner, now, lease, limit - len(taken))
         return [_held(row) for row in taken]
-
-    @staticmethod
-    async def _recall(conn: AsyncConnection, now: datetime) -> None:
-        """What was put to rest at an instant that is still to come was so by a clock that has gone back since: by it
-        nobody would look until the clock is there again. It is due now."""
-        await conn.execute(
-            sa.update(account)
-            .where(
-                account.c.status == DEFERRED,
-                account.c.due_at > now,
-                account.c.updated_at > now + CLOCKS_DIFFER,
-            )
-            .values(status=PENDING, due_at=now, rank=rank_of(LOW, now), hold_reason=None, updated_at=now)
-        )
 
     async def advance(
         self, conn: AsyncConnection, held: Held, cursor: str, now: datetime, until: datetime

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.domain.matching.conditions import from_json, to_json
 from services.kf_session.domain.matching.scoring import Intent
-from services.kf_session.store.matching_tables import intent, intent_anchor, match
+from services.kf_session.store.matching_tables import intent, intent_anchor
 from shared.db.rows import dialect_of, insert_rows, pack
 from shared.values import value_class
 
@@ -107,12 +107,6 @@ async def page(
     if external_userid:
         found = found.where(intent.c.external_userid == external_userid)
     return [_kept(row) for row in await conn.execute(found)]
-
-
-async def withdraw_all(conn: AsyncConnection, store_id: str, intent_id: str, now: datetime) -> None:
-    """What matched an intent matches it no more."""
-    live = (match.c.store_id == store_id, match.c.intent_id == intent_id, match.c.withdrawn_at.is_(None))
-    await conn.execute(sa.update(match).where(*live).values(withdrawn_at=now, updated_at=now))
 
 
 def _columns(kept: KeptIntent) -> dict[str, Any]:

@@ -8,7 +8,7 @@ the middle of it and the change wait for each other.
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -16,10 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.store.matching_tables import intent_anchor, match, match_work, profile_term
+from services.kf_session.store.recalling import CLOCKS_DIFFER
 from shared.db.rows import dialect_of, insert_into
 from shared.values import value_class
 
 WAKEUP: Final = "matching"
+
+PUT_OFF_MOST: Final = timedelta(minutes=10)
+"""The longest that work which failed waits for its next try."""
 
 
 class Kind(StrEnum):
@@ -53,9 +57,11 @@ async def enqueue(
 
 async def take(conn: AsyncConnection, now: datetime) -> Work | None:
     """The work that has been due longest and that nobody else holds; ours until the transaction ends."""
+    # Due later than any failure puts off is what was written by a clock that has gone back since.
+    wrong = match_work.c.due_at > now + PUT_OFF_MOST + CLOCKS_DIFFER
     due = (
         sa.select(match_work)
-        .where(match_work.c.due_at <= now)
+        .where((match_work.c.due_at <= now) | wrong)
         .order_by(match_work.c.due_at, match_work.c.store_id, match_work.c.kind, match_work.c.object_id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -9,9 +9,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.push import Purpose
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.matching_tables import match
 from services.kf_session.store.tables import push, push_item, session
+from shared.db.queue import DEFERRED, PENDING
 from shared.db.rows import dialect_of, insert_into
 from shared.ids import new_id
 from shared.values import value_class
@@ -48,6 +50,8 @@ class Match:
     push_id: str | None = None
     unpushed_reason: str | None = None
     withdrawn_at: datetime | None = None
+    created_at: datetime | None = None
+    """None of one that is not stored yet."""
 
     @property
     def told(self) -> bool:
@@ -125,6 +129,26 @@ async def withdraw(conn: AsyncConnection, ids: Sequence[str], now: datetime) -> 
     await conn.execute(sa.update(match).where(match.c.id.in_(ids)).values(withdrawn_at=now, updated_at=now))
 
 
+async def end(
+    conn: AsyncConnection, store_id: str, now: datetime, *, intent_id: str = "", profile_id: str = ""
+) -> bool:
+    """What matched an intent, or a profile, is none any more. Pushes that wait to tell of it are due at once, so that
+    the gates end them; whether there were any.
+
+    Pushes before matches, as by all who change both.
+    """
+    of = match.c.intent_id == intent_id if intent_id else match.c.profile_id == profile_id
+    live = (match.c.store_id == store_id, of, match.c.withdrawn_at.is_(None))
+    listed = sa.select(push_item.c.push_id).join(match, match.c.id == push_item.c.item_id).where(*live)
+    woken = await conn.execute(
+        sa.update(push)
+        .where(push.c.id.in_(listed), push.c.purpose == Purpose.MATCH.value, push.c.status == DEFERRED)
+        .values(status=PENDING, due_at=now, hold_reason=None, updated_at=now)
+    )
+    await conn.execute(sa.update(match).where(*live).values(withdrawn_at=now, updated_at=now))
+    return bool(woken.rowcount)
+
+
 async def pushed(conn: AsyncConnection, one: Match, push_id: str, now: datetime) -> None:
     """Its customer is told of the profile as it is."""
     values = {
@@ -155,8 +179,12 @@ async def untold(
     *,
     intent_id: str = "",
     customer: str = "",
+    unsent_at: str = "",
 ) -> list[Match]:
-    """The best that stand and that their customer was not told of as they are; of an intent, or of a customer."""
+    """The best that stand and that their customer was not told of as they are; of an intent, or of a customer.
+
+    With *unsent_at* only those that were to be pushed and could not be, and that this account may tell of.
+    """
     where = [
         match.c.store_id == store_id,
         match.c.pushed_fingerprint.is_distinct_from(match.c.profile_fingerprint),
@@ -166,6 +194,8 @@ async def untold(
         where.append(match.c.intent_id == intent_id)
     if customer:
         where.append(match.c.external_userid == customer)
+    if unsent_at:
+        where += [match.c.unpushed_reason.is_not(None), match.c.open_kfid.in_(("", unsent_at))]
     return await _best(conn, limit, *where)
 
 

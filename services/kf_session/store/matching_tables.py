@@ -52,6 +52,8 @@ intent = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
 )
 sa.Index("intent_of_customer", intent.c.store_id, intent.c.external_userid)
+_EMPTIABLE = sa.text("deleted_at IS NOT NULL AND external_userid <> ''")
+sa.Index("intent_by_deletion", intent.c.deleted_at, sqlite_where=_EMPTIABLE, postgresql_where=_EMPTIABLE)
 
 intent_anchor = sa.Table(
     "intent_anchor",
@@ -93,6 +95,8 @@ sa.Index("match_once", match.c.store_id, match.c.intent_id, match.c.profile_id, 
 sa.Index("match_by_external_id", match.c.store_id, match.c.external_id, unique=True)
 sa.Index("match_of_profile", match.c.store_id, match.c.profile_id)
 sa.Index("match_of_customer", match.c.store_id, match.c.external_userid, match.c.score)
+_WITHDRAWN = sa.text("withdrawn_at IS NOT NULL")
+sa.Index("match_by_withdrawal", match.c.withdrawn_at, sqlite_where=_WITHDRAWN, postgresql_where=_WITHDRAWN)
 
 match_work = sa.Table(
     "match_work",

@@ -74,9 +74,25 @@ async def _index(conn: AsyncConnection, store_id: str, renewed: Sequence[Profile
     await conn.execute(insert, {"terms": pack(listed)})
 
 
-async def get(conn: AsyncConnection, store_id: str, ids: Collection[str]) -> dict[str, KeptProfile]:
-    """Those that are there, by id."""
-    found = sa.select(profile).where(profile.c.store_id == store_id, profile.c.profile_id.in_(sorted(ids)))
+async def delete(conn: AsyncConnection, store_id: str, profile_id: str) -> bool:
+    """Forget one, after whoever is comparing it (``get`` with *hold*); whether it was there."""
+    key = {"store_id": store_id, "profile_id": profile_id}
+    gone = await conn.execute(sa.delete(profile).filter_by(**key))
+    await conn.execute(sa.delete(profile_term).filter_by(**key))
+    return bool(gone.rowcount)
+
+
+async def get(
+    conn: AsyncConnection, store_id: str, ids: Collection[str], *, hold: bool = False
+) -> dict[str, KeptProfile]:
+    """Those that are there, by id; with *hold* nobody changes or deletes them until the transaction ends."""
+    found = (
+        sa.select(profile)
+        .where(profile.c.store_id == store_id, profile.c.profile_id.in_(sorted(ids)))
+        .order_by(profile.c.profile_id)
+    )
+    if hold:
+        found = found.with_for_update(read=True)
     return {row.profile_id: _kept(row) for row in await conn.execute(found)}
 
 

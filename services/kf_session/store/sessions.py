@@ -88,7 +88,10 @@ async def keep(conn: AsyncConnection, items: Sequence[Inbound], now: datetime) -
 async def ensure(
     conn: AsyncConnection, first: Mapping[SessionKey, datetime], store_id: str, now: datetime
 ) -> None:
-    """Have a row for each session, over so far; *first* is since when something is known of it."""
+    """Have a row for each session, over so far; *first* is since when something is known of it.
+
+    The rows are the caller's until the transaction ends, so that none is purged meanwhile.
+    """
     for key in sorted(first, key=lambda key: (key.open_kfid, key.external_userid)):
         insert = insert_into(dialect_of(conn), session).values(
             open_kfid=key.open_kfid,
@@ -103,7 +106,11 @@ async def ensure(
             created_at=now,
             updated_at=now,
         )
-        await conn.execute(insert.on_conflict_do_nothing())
+        # The conflict's update takes the lock on the row that is there.
+        mine = insert.on_conflict_do_update(
+            index_elements=["open_kfid", "external_userid"], set_={"updated_at": session.c.updated_at}
+        )
+        await conn.execute(mine)
 
 
 async def touch(conn: AsyncConnection, keys: Iterable[SessionKey], now: datetime) -> None:
@@ -226,6 +233,31 @@ async def list_sessions(
         query = query.where(sa.tuple_(*place) < sa.tuple_(*last))
     rows = await conn.execute(query.order_by(*(column.desc() for column in place)).limit(limit))
     return [_view(row) for row in rows]
+
+
+async def open_windows(
+    conn: AsyncConnection, prefix: str, after: tuple[str, str], *, now: datetime, limit: int
+) -> list[SessionView]:
+    """Sessions whose window is open, by account and customer, those behind *after*; *prefix* begins the account, or
+    names it and, after a space, begins the customer."""
+    account, named, customer = prefix.partition(" ")
+    place = (session.c.open_kfid, session.c.external_userid)
+    behind = [sa.literal(value, column.type) for value, column in zip(after, place, strict=True)]
+    query = _query(now).where(session.c.customer_at > now - WINDOW, sa.tuple_(*place) > sa.tuple_(*behind))
+    if named:
+        query = query.where(
+            session.c.open_kfid == account, session.c.external_userid.startswith(customer, autoescape=True)
+        )
+    elif account:
+        query = query.where(session.c.open_kfid.startswith(account, autoescape=True))
+    return [_view(row) for row in await conn.execute(query.order_by(*place).limit(limit))]
+
+
+async def last_message(conn: AsyncConnection, since: datetime) -> datetime | None:
+    """When something last came in, since *since*; None where nothing did."""
+    query = sa.select(sa.func.max(message.c.received_at)).where(message.c.received_at >= since)
+    found: datetime | None = await conn.scalar(query)
+    return found
 
 
 async def purge_messages(conn: AsyncConnection, before: datetime, limit: int) -> int:

@@ -14,6 +14,7 @@ from services.kf_session.domain.push import Item, Purpose
 from services.kf_session.store import matches
 from services.kf_session.store.learning_tables import summary_day, summary_schedule
 from services.kf_session.store.ledger import SessionKey
+from services.kf_session.store.outgoing import Claimed, claimed
 from services.kf_session.store.tables import push, push_attempt, push_item, session
 from shared.db.queue import DEFERRED, PENDING
 from shared.db.rows import insert_into
@@ -137,13 +138,15 @@ async def waiting(conn: AsyncConnection, key: SessionKey, now: datetime) -> tupl
     return ids, items
 
 
-async def merge(conn: AsyncConnection, ids: Sequence[str], into: str, now: datetime) -> None:
-    """End pushes whose items *into* carries."""
-    await conn.execute(
+async def merge(conn: AsyncConnection, ids: Sequence[str], into: str, now: datetime) -> list[Claimed]:
+    """End pushes whose items *into* carries; those."""
+    ended = await conn.execute(
         sa.update(push)
         .where(push.c.id.in_(ids))
         .values(status=SUPPRESSED, merged_into=into, reason=MERGED, hold_reason=None, updated_at=now)
+        .returning(push)
     )
+    return [claimed(row) for row in ended.mappings()]
 
 
 async def purge(conn: AsyncConnection, before: datetime, limit: int) -> int:

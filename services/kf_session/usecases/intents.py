@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.domain.matching.scoring import check, compare
+from services.kf_session.pipeline.admitting import WAKEUP as PUSHES
 from services.kf_session.pipeline.matching import BATCH, Matching, made
 from services.kf_session.pipeline.telling import Telling
 from services.kf_session.store import intents, match_work, matches, profiles
@@ -119,8 +120,9 @@ class Intents:
                 return before
             kept = change(before, now)
             await intents.replace(conn, kept)
-            if kept.deleted_at is not None:
-                await intents.withdraw_all(conn, store_id, intent_id, now)
+            gone = kept.deleted_at is not None
+            if gone and await matches.end(conn, store_id, now, intent_id=intent_id):
+                self._database.wakeups.notify(conn, PUSHES)
             await self._changed(conn, once, kept, now)
             return kept
 

@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 from services.notifier.domain.diagnosis.platform import (
     AppFacts,
     app_findings,
-    platform_clock_finding,
     robot_finding,
     robot_key_finding,
 )
@@ -32,6 +31,7 @@ from shared.setting_types import is_robot_key
 from shared.values import value_class
 from shared.wecom.client import Answer, WeComClient
 from shared.wecom.credentials import App
+from shared.wecom.diagnosis import platform_clock_finding
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import State
 

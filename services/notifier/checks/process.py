@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from services.notifier.domain.diagnosis.platform import CLOCK_SLACK
 from services.notifier.domain.diagnosis.process import broker_finding, callback_finding, key_file_finding
 from services.notifier.store.health import count_unknown
 from shared.credentials import Credentials
@@ -19,6 +18,7 @@ from shared.errors import Conflict, Invalid, ReachError
 from shared.hosting.resources import Resources
 from shared.ops.finding import CheckStatus, Finding
 from shared.secrets import SecretKey
+from shared.wecom.diagnosis import CLOCK_SLACK
 
 OLD_OUTBOX: Final = 60.0
 """Seconds an event may wait to be published before it is worth a word."""

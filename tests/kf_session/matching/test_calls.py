@@ -10,10 +10,14 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from reach.kf_session.v1 import intent_pb2 as pb
 from reach.kf_session.v1 import kf_session_service_pb2, kf_session_service_pb2_grpc
 
 from services.kf_session.intent_service import SCOPES, IntentMethods
+from services.kf_session.store.matching_tables import profile_term
+from services.kf_session.store.tables import push
+from shared.db.tables import audit_entry
 from shared.rpc import client
 from shared.rpc.guard import GuardRules
 from shared.rpc.health import HealthBoard
@@ -194,6 +198,37 @@ async def test_what_is_deleted_is_gone_and_its_id_stays_taken(kf: Any, bench: Be
         assert (code, error.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
     _, error = await refused(kf.CreateIntent(pb.CreateIntentRequest(intent_id="i1", spec=_spec())))
     assert error.reason == "STATE_INVALID"
+
+
+async def test_a_profile_that_is_deleted_matches_nothing_and_what_waits_to_tell_of_it_is_due(
+    kf: Any, bench: Bench
+) -> None:
+    await bench.open_session()
+    await kf.UpsertProfile(pb.UpsertProfileRequest(profiles=[_profile("p1"), _profile("p2")]))
+    await kf.CreateIntent(pb.CreateIntentRequest(intent_id="i1", spec=_spec()))
+    await bench.settle()
+    assert len(await bench.matches()) == len(await bench.pushes()) == 2
+    async with bench.database.write() as conn:
+        await conn.execute(sa.update(push).values(status="deferred", hold_reason="quiet_hours"))
+    gone = pb.DeleteProfileRequest(profile_id="p1", idempotency_key="d")
+    await kf.DeleteProfile(gone)
+    await kf.DeleteProfile(gone)
+    await bench.settle()
+    (left,) = await bench.matches()
+    assert left.profile_id == "p2"
+    waits = {one.id: one.status for one in await bench.pushes()}
+    assert waits.pop(left.push_id) == "deferred"
+    assert [*waits.values()] == ["pending"]  # to be judged at once, and suppressed: the match is withdrawn
+    assert not await bench.rows(profile_term, profile_term.c.profile_id == "p1")
+    code, error = await refused(kf.DeleteProfile(pb.DeleteProfileRequest(profile_id="p1")))
+    assert (code, error.reason) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    _, error = await refused(kf.DeleteProfile(pb.DeleteProfileRequest(profile_id="p2", idempotency_key="d")))
+    assert error.reason == "IDEMPOTENCY_KEY_REUSED"
+    (entry,) = await bench.rows(audit_entry, audit_entry.c.method == "DeleteProfile")
+    assert (entry.object_id, entry.store_id) == ("p1", STORE)
+    await kf.UpsertProfile(pb.UpsertProfileRequest(profiles=[_profile("p1", "懂AI和机器人")]))
+    await bench.settle()
+    assert {one.profile_id for one in await bench.matches()} == {"p1", "p2"}
 
 
 async def test_lists_page_by_id(kf: Any) -> None:

@@ -12,10 +12,11 @@ import pytest
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.matching_tables import match
 from services.kf_session.subscriptions import TYPES
+from services.kf_session.usecases.stories import Stories
 from shared.bus import Incoming, Outgoing
 from shared.db.payload import decode_body
 from shared.db.tables import dead_letter, inbox, outbox
-from shared.errors import Conflict
+from shared.errors import Conflict, NotFound
 from tests.bus.conftest import Kit, kit, topology
 from tests.kf_session.matching_support import CUSTOMER, KFID, STORE, Bench, ai_profile
 
@@ -68,6 +69,24 @@ async def test_a_match_of_another_system_is_told_where_its_customer_wrote_last(b
     assert "【张三】" in told.content["text"]["content"]
     (event,) = await bench.rows(inbox)
     assert event.decision == {"match_id": row.id, "push_id": told.id}
+
+
+async def test_the_story_of_an_event_goes_on_with_its_match_and_its_push_for_who_may_see_it(
+    bench: Bench,
+) -> None:
+    await bench.open_session()
+    await bench.intake.take([_message("e1"), _message("e1")])
+    (told,) = await bench.pushes()
+    stories = Stories(bench.database)
+    assert [one.code for one in await stories.of("e1", None)] == [
+        "received", "told", "matched", "admitted", "pending",
+    ]  # fmt: skip
+    assert [one.code for one in await stories.of(told.id, {STORE})] == ["admitted", "pending"]
+    (row,) = await bench.rows(match)
+    assert [one.code for one in await stories.of(row.id, None)] == ["matched", "admitted", "pending"]
+    for ident in ("e1", told.id, row.id, "nothing"):
+        with pytest.raises(NotFound):
+            await stories.of(ident, {"store-2"})
 
 
 async def test_the_same_event_and_the_same_match_count_once(bench: Bench) -> None:

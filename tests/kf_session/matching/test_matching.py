@@ -292,3 +292,12 @@ async def test_a_preview_stores_nothing(bench: Bench) -> None:
     assert now.complete
     assert await bench.pushes() == []
     assert KEY.external_userid == now.matches[0].external_userid
+
+
+async def test_what_a_fast_clock_was_to_compare_is_compared_when_it_has_gone_back(bench: Bench) -> None:
+    bench.clock.advance(timedelta(hours=2))
+    await bench.write_profiles(ai_profile(1))
+    await bench.create()
+    bench.clock.advance(timedelta(hours=-2))
+    await bench.settle()
+    assert len(await bench.matches()) == 1

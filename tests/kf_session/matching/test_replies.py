@@ -12,7 +12,7 @@ from services.kf_session.domain.matching.lines import listing, text_message
 from services.kf_session.domain.message import Origin
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.store.ledger import SessionKey
-from services.kf_session.store.tables import message, push
+from services.kf_session.store.tables import message, push, push_attempt
 from shared.clock import ManualClock
 from shared.db.queue import DEFERRED
 from tests.kf_session.matching_support import CUSTOMER, KEY, KFID, LATER, STORE, Bench, admit, ai_profile
@@ -89,6 +89,32 @@ async def test_a_list_whose_fate_nobody_knew_reached_who_taps_it(bench: Bench, s
     await bench.says("【乙】", menu_id=f"view:{shown}:2")
     await bench.says("【丙】", menu_id="details:m-丙")
     assert await bench.answers() == ["乙的详情", "丙的详情"]
+
+
+async def test_where_nobody_knows_whether_the_newest_list_arrived_the_line_of_either_is_told(
+    bench: Bench, shown: str, manual_clock: ManualClock
+) -> None:
+    """Only the customer knows which one they saw last; what they get names it, and is never of the wrong one alone."""
+    manual_clock.advance(LATER)
+    async with bench.database.write() as conn:
+        lost = await admit(conn, _list(bench, _items("丁"), "lost"), bench.clock.now())
+        tried = {"epoch": 1, "http_status": 0, "detail": "", "owner": "a", "started_at": bench.clock.now()}
+        await conn.execute(
+            sa.insert(push_attempt).values(push_id=lost, attempt_no=1, state="unknown", **tried)
+        )
+    await bench.says("查看1")
+    await bench.says("查看2")
+    await bench.says("1")
+    both = "丁的详情\n\n如果您看到的是再前一份列表，这一条是：\n甲的详情"
+    assert await bench.answers() == [both, "乙的详情", both]
+    manual_clock.advance(LATER)
+    await bench.show(_list(bench, _items("戊"), "newest"))
+    await bench.says("查看1")
+    async with bench.database.write() as conn:
+        gone = {"status": "failed", "accepted_at": None}
+        await conn.execute(sa.update(push).where(push.c.id != shown).values(**gone))
+    await bench.says("查看1", msgid="last")
+    assert (await bench.answers())[3:] == ["戊的详情", "甲的详情"]
 
 
 async def test_nobody_sees_what_another_customer_was_shown(bench: Bench, shown: str) -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kf_session.domain.replies import Asked, Command, no_such_line, read
+from services.kf_session.domain.replies import Asked, Command, either, no_such_line, read
+from shared.text.cutting import size
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,10 @@ def test_the_answer_to_a_wrong_number_says_which_there_are() -> None:
     assert no_such_line(9, 3) == "上一份列表里没有第9条，请回复“查看1”到“查看3”。"
     assert "“查看1”。" in no_such_line(2, 1)
     assert "目前没有" in no_such_line(2, 0)
+
+
+def test_the_line_of_either_list_fits_into_one_message() -> None:
+    said = either(["甲" * 900, "乙" * 900])
+    assert size(said) <= 2048
+    assert "甲甲" in said
+    assert "乙乙" in said

@@ -10,14 +10,13 @@ import pytest
 from services.notifier.domain.diagnosis.platform import (
     AppFacts,
     app_findings,
-    caller_address,
-    platform_clock_finding,
 )
 from services.notifier.domain.diagnosis.process import broker_finding, callback_finding, is_aes_key
 from services.notifier.domain.diagnosis.visibility import Range, Sight, holders, sight
 from services.notifier.domain.routing import Role, Target, TargetKind
 from shared.bus import BusStatus
 from shared.ops.finding import CheckStatus
+from shared.wecom.diagnosis import caller_address, platform_clock_finding
 from shared.wecom.errcodes import ENTRIES, classify
 from shared.wecom.outcome import Outcome, State
 
