@@ -196,6 +196,27 @@ class DashScope(Group):
     """App id by app type in lower case (``app3_clue``), from ``DASHSCOPE_APP_ID_<APP TYPE>``."""
 
 
+class Ai(Group):
+    """AI chains: how many steps at once, and when the store's figures are prepared."""
+
+    env_prefix: ClassVar[str] = "REACH_AI_"
+
+    at_once: int = Field(default=16, ge=1, le=200)
+    """Steps that one replica has under way."""
+    prewarm_at_once: int = Field(default=8, ge=1, le=100)
+    """Of which for prewarm, and how wide one prewarm run is."""
+    step_limit: Duration = timedelta(seconds=180)
+    """How long a step may take, its repeats included; a chain has five times as long."""
+    quiet_period: Duration = timedelta(minutes=30)
+    """How long later facts of a day gather before a chain runs once more for them."""
+    prewarm_cron: Cron = "0 10 * * *"
+    """When every active store's figures are prepared: a cron line of five fields, in the default time zone."""
+    words_kept: Duration = timedelta(days=30)
+    """How long prompts and responses are kept, masked."""
+    runs_kept: Duration = timedelta(days=90)
+    """How long runs and the record of every request are kept."""
+
+
 class Auth(Group):
     """Who may call over gRPC, and over what. Beyond loopback TLS is required."""
 
@@ -315,6 +336,7 @@ class Settings(BaseSettings):
     wecom: WeCom = WeCom()
     kf: Kf = Kf()
     dashscope: DashScope = DashScope()
+    ai: Ai = Ai()
     limits: Limits = Limits()
 
     @classmethod

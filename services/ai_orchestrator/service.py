@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
+from services.ai_orchestrator import run_service
+from services.ai_orchestrator.contract import SERVICE
+from services.ai_orchestrator.run_service import RunMethods
+from services.ai_orchestrator.runs_side import RunsSide
+from shared.rpc.paging import PageTokens
 
 __all__ = ["SCOPES", "SERVICE", "AiOrchestratorServicer"]
 
-SERVICE: Final[str] = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name[
-    "AiOrchestratorService"
-].full_name
-
-SCOPES: Final[Mapping[str, str]] = {}
+SCOPES: Final[Mapping[str, str]] = {**run_service.SCOPES}
 """The scope each method needs; one that is missing here is denied."""
 
 
-class AiOrchestratorServicer(ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceServicer):
+class AiOrchestratorServicer(RunMethods):
     """See ai_orchestrator_service.proto."""
+
+    def __init__(self, runs: RunsSide, tokens: PageTokens) -> None:
+        self._runs = runs.runs
+        self._tokens = tokens

@@ -33,6 +33,8 @@ class Call:
     timeout: timedelta
     session_id: str = ""
     """Of a conversation; empty begins one."""
+    traceparent: str = ""
+    """W3C: what the call belongs to."""
 
 
 @value_class

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,7 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
+from services.ai_orchestrator.domain.lifecycle import RunStatus
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
+from services.ai_orchestrator.domain.planning import Site
+from shared.events.kinds import Event
 from shared.values import value_class
 
 
@@ -103,8 +106,12 @@ class Results(Protocol):
         run_id: str,
         triggered_by: str,
         now: datetime,
+        known_at: datetime | None = None,
     ) -> None:
-        """Insight, clues and what is announced of them, in the caller's transaction."""
+        """Insight, clues and what is announced of them, in the caller's transaction.
+
+        *known_at*: when its facts were read; what became known later makes it stale. None is *now*.
+        """
         ...
 
     async def stale(
@@ -132,3 +139,34 @@ class Alerts(Protocol):
         """Record an alert once for (run, step, kind), for WatchAlerts and the exchange. *kind*: circuit_open,
         rate_limited, budget_exceeded, timeout or failed."""
         ...
+
+
+@value_class
+class RunEnded:
+    """What is announced of a run: ``ai.run.`` and its status."""
+
+    run_id: str
+    store_id: str
+    chain: str
+    event_type: str
+    member_id: str
+    assistant_id: str
+    status: RunStatus
+    reason: str
+    error: str
+
+
+Announce = Callable[[AsyncConnection, RunEnded, datetime], Awaitable[None]]
+"""Writes the event into the outbox, in the caller's transaction."""
+
+Learn = Callable[[AsyncConnection, Event, datetime], Awaitable[None]]
+"""Keeps the facts of an event, in the caller's transaction. Raises ``Unreadable`` for one that has none to offer."""
+
+Sites = Callable[[AsyncConnection, str], Awaitable[Site]]
+"""How a store is looked at."""
+
+ActiveStores = Callable[[AsyncConnection, datetime], Awaitable[Sequence[str]]]
+"""The stores whose figures are worth preparing at an instant."""
+
+Mask = Callable[[str], str]
+"""Takes out of a prompt or a response what no record may hold."""
