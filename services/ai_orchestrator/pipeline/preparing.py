@@ -98,7 +98,7 @@ class Preparer:
         if not step.refresh and not step.correction:
             kept = await self._results.fresh(conn, app, step.subject, prompt.fingerprint)
             if kept is not None:
-                await self._end(conn, run, step, StepStatus.CACHED, "", "", result=kept, **own)
+                await self._end(conn, run, step, StepStatus.CACHED, "", "", {**own, "result": kept})
                 return None
         return await self._ask(conn, run, step, app, prompt, until, now, own)
 
@@ -171,7 +171,7 @@ class Preparer:
             now=now,
         )
         if not step.patient:
-            await self._end(conn, run, step, StepStatus.REFUSED, no.refusal.value, no.detail, **own)
+            await self._end(conn, run, step, StepStatus.REFUSED, no.refusal.value, no.detail, own)
             return
         due_at = min(max(no.until, now + timedelta(seconds=1)), now + LOOK_AGAIN, run.deadline_at)
         held = Settlement(step.id, step.epoch, DEFERRED, step.attempt_no, due_at, no.refusal.value)
@@ -186,7 +186,7 @@ class Preparer:
         status: StepStatus,
         reason: str,
         error: str,
-        **own: Any,
+        own: Mapping[str, Any] | None = None,
     ) -> None:
         """End the step without a request."""
         now = self._clock.now()
@@ -195,7 +195,7 @@ class Preparer:
         if locked is None or not await self._queue.settle(conn, [ended]):
             return
         values = {"reason": reason, "error": error[: runs.ERROR_MOST], "finished_at": now}
-        await runs.update_step(conn, step.id, {"started_at": step.started_at or now, **own, **values})
+        await runs.update_step(conn, step.id, {"started_at": step.started_at or now, **(own or {}), **values})
         if status is StepStatus.FAILED:
             await self._alerts.tell(
                 conn,
