@@ -97,17 +97,15 @@ class Part:
 
 
 def releasable(parts: Sequence[Part], width: int) -> list[Part]:
-    """The blocked steps that may go, in order: all they await has ended, and the run's *width* has room (0: any)."""
-    by_name = {part.name: part for part in parts}
-    ready = [
-        part
-        for part in parts
-        if part.status is StepStatus.BLOCKED
-        and not any(by_name[name].status.open for name in part.after if name in by_name)
-    ]
+    """The blocked steps that may go, in order: all they await has ended, and the run's *width* has room (0: any).
+
+    *parts* are the steps of the run that have not ended.
+    """
+    names = {part.name for part in parts}
+    ready = [part for part in parts if part.status is StepStatus.BLOCKED and names.isdisjoint(part.after)]
     if not width:
         return ready
-    busy = sum(part.status.open and part.status is not StepStatus.BLOCKED for part in parts)
+    busy = sum(part.status is not StepStatus.BLOCKED for part in parts)
     return ready[: max(0, width - busy)]
 
 

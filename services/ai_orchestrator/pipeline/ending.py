@@ -38,14 +38,12 @@ class Ending:
 
     async def advance(self, conn: AsyncConnection, run: Run) -> None:
         """Let steps go that await nothing any more; end the run where nothing is left."""
-        parts = await runs.parts(conn, run.id)
-        if any(part.status.open for part in parts):
-            if ready := releasable(parts, run.width):
-                await runs.release(conn, run.store_id, [part.id for part in ready], self._clock.now())
-                self._database.wakeups.notify(conn, STEPS)
-            return
-        status = run_status([part.status for part in parts])
-        await self._end(conn, run, status, "")
+        parts = await runs.open_parts(conn, run.id)
+        if not parts:
+            await self._end(conn, run, run_status(await runs.ends(conn, run.id)), "")
+        elif ready := releasable(parts, run.width):
+            await runs.release(conn, run, [part.id for part in ready], self._clock.now())
+            self._database.wakeups.notify(conn, STEPS)
 
     async def cancel(self, conn: AsyncConnection, run: Run) -> None:
         """End an open run because somebody said so."""
@@ -55,8 +53,7 @@ class Ending:
     async def expire(self, conn: AsyncConnection, run: Run) -> None:
         """End an open run because its time is over."""
         await self._stop(conn, run, StepStatus.FAILED, DEADLINE)
-        parts = await runs.parts(conn, run.id)
-        await self._end(conn, run, run_status([part.status for part in parts]), DEADLINE)
+        await self._end(conn, run, run_status(await runs.ends(conn, run.id)), DEADLINE)
 
     async def _stop(self, conn: AsyncConnection, run: Run, status: StepStatus, reason: str) -> None:
         await runs.end_open_steps(conn, run.id, status, reason, self._clock.now())

@@ -118,9 +118,12 @@ class Engine:
     async def _claim(self, conn: AsyncConnection, free: int, idle: int) -> list[Step]:
         now = self._clock.now()
         await self._queue.promote(conn, now)
-        rows = await self._queue.claim(conn, self._owner, now, self._lease, free, least=NORMAL)
-        if (left := min(free - len(rows), idle)) > 0:
-            rows += await self._queue.claim(conn, self._owner, now, self._lease, left)
+        if idle >= free:
+            rows = await self._queue.claim(conn, self._owner, now, self._lease, free)
+        else:
+            rows = await self._queue.claim(conn, self._owner, now, self._lease, free, least=NORMAL)
+            if (left := min(free - len(rows), idle)) > 0:
+                rows += await self._queue.claim(conn, self._owner, now, self._lease, left)
         return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
 
     async def _until_due(self) -> float:

@@ -106,10 +106,8 @@ class Settler:
         drawn: float,
     ) -> StepStatus | None:
         now = self._clock.now()
-        ended = await attempts.end(conn, job.wish.attempt_id, self._ended(outcome, reply, now))
         charged = await self._gates.settle(conn, job.wish, outcome, now)
-        if ended:
-            await attempts.charge(conn, job.wish.attempt_id, charged)
+        await attempts.end(conn, job.wish.attempt_id, self._ended(outcome, reply, charged, now))
         run = await runs.lock(conn, job.run.id)
         if run is None:
             return None
@@ -163,11 +161,8 @@ class Settler:
 
     async def bury(self, found: UnderWay, now: datetime, conn: AsyncConnection) -> int:
         """End an attempt whose process is gone; what it was charged."""
-        if not await attempts.end(conn, found.id, self._ended(GONE, None, now)):
-            return 0
         charged = await self._gates.settle(conn, found.wish, GONE, now)
-        await attempts.charge(conn, found.id, charged)
-        return charged
+        return charged if await attempts.end(conn, found.id, self._ended(GONE, None, charged, now)) else 0
 
     async def expire(self, run_id: str, now: datetime, conn: AsyncConnection) -> None:
         """End a run whose time is over."""
@@ -195,11 +190,12 @@ class Settler:
         now: datetime,
         drawn: float,
     ) -> Next:
+        if isinstance(outcome, Completion) and not isinstance(reply, Bad):
+            return Next(StepStatus.COMPLETED)
         earlier = await attempts.earlier(conn, job.step.id, job.wish.attempt_id)
         if isinstance(outcome, CallProblem):
             return after_problem(outcome, earlier, now, job.until, jitter=drawn)
-        if not isinstance(reply, Bad):
-            return Next(StepStatus.COMPLETED)
+        assert isinstance(reply, Bad)
         if AttemptStatus.REFUSED_REPLY in earlier or now >= job.until:
             return Next(StepStatus.FAILED, reply.reason)
         return Next(StepStatus.PENDING, reply.reason)  # asked once more, with what was wrong
@@ -240,9 +236,15 @@ class Settler:
             )
         return True
 
-    def _ended(self, outcome: Completion | CallProblem, reply: Reply, now: datetime) -> dict[str, Any]:
+    def _ended(
+        self, outcome: Completion | CallProblem, reply: Reply, charged: int, now: datetime
+    ) -> dict[str, Any]:
         """An attempt's last columns."""
-        common = {"request_id": outcome.request_id, "finished_at": now}
+        common: dict[str, Any] = {
+            "request_id": outcome.request_id,
+            "finished_at": now,
+            "charged_tokens": charged,
+        }
         common["took_ms"] = round(outcome.took.total_seconds() * 1000)
         if isinstance(outcome, CallProblem):
             return common | {

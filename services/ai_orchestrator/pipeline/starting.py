@@ -116,6 +116,7 @@ class Starter:
             follows=None,
             rerun_of=None,
             prewarm=False,
+            priority=HIGH,
             width=0,
             traceparent=order.traceparent,
             deadline_at=now + self._pace.step_limit,
@@ -132,7 +133,7 @@ class Starter:
             lane=lane_of(app, subject),
         )
         await runs.insert(conn, new, now)
-        await self.write(conn, new, [step], now, priority=HIGH)
+        await self.write(conn, new, [step], now)
         return new.id
 
     async def write(
@@ -141,15 +142,11 @@ class Starter:
         new: NewRun,
         steps: Sequence[NewStep],
         now: datetime,
-        *,
-        priority: int,
         due_at: datetime | None = None,
     ) -> None:
         """Write the steps of a run that is there, and let the first ones go."""
         hold = None if due_at is None else QUIET
-        await runs.insert_steps(
-            conn, new.id, new.store_id, steps, now, priority=priority, due_at=due_at, hold_reason=hold
-        )
+        await runs.insert_steps(conn, new, steps, now, due_at=due_at, hold_reason=hold)
         run = await runs.lock(conn, new.id)
         assert run is not None
         await self._ending.advance(conn, run)
@@ -192,6 +189,7 @@ class Starter:
             follows=None,
             rerun_of=None,
             prewarm=chain.prewarm,
+            priority=LOW if chain.prewarm else NORMAL,
             width=self._pace.width if chain.prewarm else 0,
             traceparent=order.traceparent,
             deadline_at=now + limit_of(steps, self._pace, prewarm=chain.prewarm),
@@ -218,7 +216,7 @@ class Starter:
             )
             for step in plan(order.chain, order.subject, site)
         ]
-        await self.write(conn, new, steps, now, priority=LOW if new.prewarm else NORMAL, due_at=due_at)
+        await self.write(conn, new, steps, now, due_at)
 
 
 def lane_of(app: AppDefinition, subject: Subject) -> str | None:

@@ -50,11 +50,6 @@ async def end(conn: AsyncConnection, attempt_id: str, values: Mapping[str, Any])
     return bool((await conn.execute(statement.values(dict(values)))).rowcount)
 
 
-async def charge(conn: AsyncConnection, attempt_id: str, tokens: int) -> None:
-    """Note what it was charged."""
-    await conn.execute(sa.update(attempt).where(attempt.c.id == attempt_id).values(charged_tokens=tokens))
-
-
 async def earlier(conn: AsyncConnection, step_id: str, attempt_id: str) -> list[AttemptStatus]:
     """How the other attempts of a step ended."""
     query = sa.select(attempt.c.status).where(attempt.c.step_id == step_id, attempt.c.id != attempt_id)

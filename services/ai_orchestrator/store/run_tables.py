@@ -53,6 +53,7 @@ chain_run = sa.Table(
     sa.Column("follows", Id),
     sa.Column("rerun_of", Id),
     sa.Column("prewarm", sa.Boolean, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),  # of its steps
     sa.Column("width", sa.Integer, nullable=False),  # steps side by side; 0 is any number
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

@@ -69,6 +69,7 @@ class NewRun:
     follows: str | None
     rerun_of: str | None
     prewarm: bool
+    priority: int
     width: int
     traceparent: str | None
     deadline_at: datetime
@@ -90,13 +91,14 @@ class Run:
     deadline_at: datetime
     trigger: str
     traceparent: str | None
+    priority: int
 
 
 _RUN: Final = [
     chain_run.c[name]
     for name in (
         "id", "store_id", "chain", "event_type", "member_id", "assistant_id", "prewarm", "width", "status",
-        "deadline_at", "trigger", "traceparent",
+        "deadline_at", "trigger", "traceparent", "priority",
     )
 ]  # fmt: skip
 
@@ -124,6 +126,7 @@ async def insert(conn: AsyncConnection, new: NewRun, now: datetime) -> bool:
         "follows": new.follows,
         "rerun_of": new.rerun_of,
         "prewarm": new.prewarm,
+        "priority": new.priority,
         "width": new.width,
         "status": RunStatus.PENDING.value,
         "reason": "",
@@ -138,19 +141,17 @@ async def insert(conn: AsyncConnection, new: NewRun, now: datetime) -> bool:
 
 async def insert_steps(
     conn: AsyncConnection,
-    run_id: str,
-    store_id: str,
+    run: NewRun,
     steps: Sequence[NewStep],
     now: datetime,
     *,
-    priority: int,
     due_at: datetime | None = None,
     hold_reason: str | None = None,
 ) -> None:
     """Write a run's steps, all blocked; `release` lets them go. *due_at* defers what is released before it."""
     due = {
         "status": StepStatus.BLOCKED.value,
-        "priority": priority,
+        "priority": run.priority,
         "rank": now,
         "due_at": due_at or now,
         "hold_reason": hold_reason,
@@ -160,9 +161,9 @@ async def insert_steps(
     rows = [
         {
             "id": step.id,
-            "run_id": run_id,
+            "run_id": run.id,
             "position": position,
-            "store_id": store_id,
+            "store_id": run.store_id,
             "name": step.name,
             "app_type": step.app_type,
             "app_version": step.app_version,
@@ -256,15 +257,23 @@ async def overdue(conn: AsyncConnection, now: datetime, limit: int) -> Sequence[
     return (await conn.execute(query)).scalars().all()
 
 
-async def parts(conn: AsyncConnection, run_id: str) -> list[Part]:
-    """A run's steps in order, as far as they concern each other."""
+_OPEN: Final = [one.value for one in StepStatus if one.open]
+
+
+async def open_parts(conn: AsyncConnection, run_id: str) -> list[Part]:
+    """The steps of a run that have not ended, in order, as far as they concern each other."""
     s = step_run
-    query = (
-        sa.select(s.c.id, s.c.name, s.c.status, s.c.after).where(s.c.run_id == run_id).order_by(s.c.position)
-    )
+    query = sa.select(s.c.id, s.c.name, s.c.status, s.c.after)
+    query = query.where(s.c.run_id == run_id, s.c.status.in_(_OPEN)).order_by(s.c.position)
     return [
         Part(row.id, row.name, StepStatus(row.status), tuple(row.after)) for row in await conn.execute(query)
     ]
+
+
+async def ends(conn: AsyncConnection, run_id: str) -> list[StepStatus]:
+    """How the steps of a run stand."""
+    query = sa.select(step_run.c.status).where(step_run.c.run_id == run_id)
+    return [StepStatus(status) for status in (await conn.execute(query)).scalars()]
 
 
 async def begin(conn: AsyncConnection, run_id: str, now: datetime) -> None:
@@ -274,13 +283,10 @@ async def begin(conn: AsyncConnection, run_id: str, now: datetime) -> None:
     await conn.execute(statement.values(status=RunStatus.RUNNING.value, started_at=now, awaiting=None))
 
 
-async def release(conn: AsyncConnection, store_id: str, ids: Sequence[str], now: datetime) -> None:
+async def release(conn: AsyncConnection, run: Run, ids: Sequence[str], now: datetime) -> None:
     """Let blocked steps of one run go, placed behind those of their store that wait."""
-    if not ids:
-        return
     s = step_run
-    priority = (await conn.execute(sa.select(s.c.priority).where(s.c.id == ids[0]))).scalar_one()
-    place = await _place(conn, store_id, priority, now)
+    place = await _place(conn, run.store_id, run.priority, now)
     for at, step_id in enumerate(ids):
         later = s.c.due_at > now
         values = {
@@ -331,8 +337,7 @@ async def end_open_steps(
         "lease_until": None,
         "finished_at": now,
     }
-    open_ = [one.value for one in StepStatus if one.open]
-    await conn.execute(sa.update(s).where(s.c.run_id == run_id, s.c.status.in_(open_)).values(values))
+    await conn.execute(sa.update(s).where(s.c.run_id == run_id, s.c.status.in_(_OPEN)).values(values))
 
 
 async def finish(

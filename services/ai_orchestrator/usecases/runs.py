@@ -31,7 +31,6 @@ from shared.clock import Clock
 from shared.db import inbox
 from shared.db.engine import Database
 from shared.db.once import Once
-from shared.db.queue import LOW, NORMAL
 from shared.errors import Conflict, Invalid, NotFound
 from shared.events.canonical import Unreadable
 from shared.events.kinds import Event
@@ -308,13 +307,14 @@ class Runs:
             follows=None,
             rerun_of=old["id"],
             prewarm=old["prewarm"],
+            priority=old["priority"],
             width=old["width"],
             traceparent=current_traceparent(),
             deadline_at=now + limit_of(len(anew), self._pace, prewarm=old["prewarm"]),
         )
         await runs.insert(conn, new, now)
         steps = [self._step_again(row, anew=row["name"] in anew) for row in view.steps]
-        await self._starter.write(conn, new, steps, now, priority=LOW if new.prewarm else NORMAL)
+        await self._starter.write(conn, new, steps, now)
         return new.id
 
     def _step_again(self, row: Row, *, anew: bool) -> NewStep:

@@ -21,7 +21,7 @@ from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ports import Bad, RunEnded
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
-from services.ai_orchestrator.store.run_tables import metadata
+from services.ai_orchestrator.store.tables import metadata
 from services.ai_orchestrator.usecases.runs import Runs
 from shared.audit import AuditLog
 from shared.clock import Clock
@@ -70,7 +70,15 @@ def apps(**more: Any) -> list[AppDefinition]:
             **more,
         }
         made.append(app_of(name, spec))
-    given = {"title": "文案", "needs": [], "facts": [], "inputs": [], "prompt": "写", "schema": {}, "target": ""}
+    given = {
+        "title": "文案",
+        "needs": [],
+        "facts": [],
+        "inputs": [],
+        "prompt": "写",
+        "schema": {},
+        "target": "",
+    }
     made.append(app_of("customer_campaign", {**given, "cache_type": "", "given": "brief"}))
     return made
 
@@ -106,6 +114,17 @@ class World:
     alerts: dict[tuple[str, str, str], str] = field(default_factory=dict)
     ended: list[RunEnded] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
+    asking: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by every call."""
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by every end of a run."""
+
+    async def until_asked(self, times: int = 1) -> None:
+        """Wait until there were so many calls."""
+        async with asyncio.timeout(10):
+            while len(self.calls) < times:
+                self.asking.clear()
+                await self.asking.wait()
 
     # --- Provider ---------------------------------------------------------------------------------------
 
@@ -113,6 +132,7 @@ class World:
         """See Provider."""
         before = sum(one.app_type == call.app_type for one in self.calls)
         self.calls.append(call)
+        self.asking.set()
         try:
             if self.script is not None and (said := await self.script(call, before)) is not None:
                 return said
@@ -246,6 +266,7 @@ class World:
     async def announce(self, conn: AsyncConnection, ended: RunEnded, now: datetime) -> None:
         """See Announce."""
         self.ended.append(ended)
+        self.over.set()
 
     async def learn(self, conn: AsyncConnection, event: Event, now: datetime) -> None:
         """See Learn."""
@@ -279,7 +300,14 @@ class Replica:
     """One process's runs; it turns only when told to."""
 
     def __init__(
-        self, database: Database, world: World, clock: Clock, owner: str = "a", *, book: Book | None = None, **env: str
+        self,
+        database: Database,
+        world: World,
+        clock: Clock,
+        owner: str = "a",
+        *,
+        book: Book | None = None,
+        **env: str,
     ) -> None:
         self.database, self.world, self.clock = database, world, clock
         self.book = book or Book(apps(), load_chains())
@@ -347,5 +375,3 @@ async def prepare(database: Database) -> None:
     async with database.write() as conn:
         await conn.run_sync(shared_metadata.create_all)
         await conn.run_sync(metadata.create_all)
-
-

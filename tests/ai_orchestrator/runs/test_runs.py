@@ -12,6 +12,7 @@ import pytest
 from services.ai_orchestrator.domain.call import Call
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.gating import Refusal
+from services.ai_orchestrator.pipeline.starting import Order
 from services.ai_orchestrator.store.run_tables import attempt, chain_run
 from shared.clock import ManualClock
 from shared.errors import Conflict, Invalid, Throttled, Unavailable
@@ -102,8 +103,6 @@ async def test_what_comes_later_that_day_is_looked_at_once_more_after_a_quiet_pe
     chain, subject = replica.book.by_event["note.created"], Subject(STORE, "m1")
 
     async def later(content: str) -> Any:
-        from services.ai_orchestrator.pipeline.starting import Order
-
         order = Order(chain, subject, content, content, "event")
         starter = replica.side.intake._starter
         return await replica.database.transact(lambda conn: starter.start(conn, order, clock.now()))
@@ -158,9 +157,7 @@ async def test_two_runs_that_want_the_same_insight_ask_once(
     assert world.asked()["app5_tactics"] == 1
 
 
-async def test_a_bad_reply_is_asked_for_once_more_with_what_was_wrong(
-    replica: Replica, world: World
-) -> None:
+async def test_a_bad_reply_is_asked_for_once_more_with_what_was_wrong(replica: Replica, world: World) -> None:
     async def script(call: Call, before: int) -> Any:
         return reply("{ not json") if call.app_type == "app3_clue" and before == 0 else None
 
@@ -180,7 +177,12 @@ async def test_a_bad_reply_is_asked_for_once_more_with_what_was_wrong(
     refused = (await replica.trigger(member="m2")).run_id
     await replica.until_idle()
     step = (await replica.steps(refused))["app3_clue"]
-    assert (step["status"], step["reason"], step["attempt_no"], step["result"]) == ("failed", "not_json", 2, None)
+    assert (step["status"], step["reason"], step["attempt_no"], step["result"]) == (
+        "failed",
+        "not_json",
+        2,
+        None,
+    )
     assert (await replica.run(refused))["status"] == "failed"
 
 
@@ -280,8 +282,7 @@ async def test_a_cancelled_run_breaks_its_call_off(
     world.script = hang
     run_id = (await replica.trigger()).run_id
     await replica.side.engine.once()
-    while not world.calls:
-        await asyncio.sleep(0.005)
+    await world.until_asked()
     await Replica(replica.database, world, clock, "b").runs.cancel(run_id, None, once=NO_KEY)
     await replica.side.engine.renew()
     await replica.side.engine.settled()
