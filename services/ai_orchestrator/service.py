@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
+from services.ai_orchestrator import gate_service
+from services.ai_orchestrator.contract import SERVICE
+from services.ai_orchestrator.gate_service import GateMethods
+from services.ai_orchestrator.gates_side import GatesSide
+from shared.rpc.paging import PageTokens
 
 __all__ = ["SCOPES", "SERVICE", "AiOrchestratorServicer"]
 
-SERVICE: Final[str] = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name[
-    "AiOrchestratorService"
-].full_name
-
-SCOPES: Final[Mapping[str, str]] = {}
+SCOPES: Final[Mapping[str, str]] = {
+    **gate_service.SCOPES,
+}
 """The scope each method needs; one that is missing here is denied."""
 
 
-class AiOrchestratorServicer(ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceServicer):
+class AiOrchestratorServicer(GateMethods):
     """See ai_orchestrator_service.proto."""
+
+    def __init__(self, gates: GatesSide, tokens: PageTokens) -> None:
+        self._budgets = gates.budgets
+        self._breakers = gates.desk
+        self._tokens = tokens
