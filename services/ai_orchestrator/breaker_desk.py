@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.gating import Refusal
+from services.ai_orchestrator.domain.slowing import Slowdown
 from services.ai_orchestrator.pipeline.ports import Waiting
 from services.ai_orchestrator.store import breakers
 from services.ai_orchestrator.store.breakers import Row
@@ -39,7 +40,7 @@ class AiBreakers:
         return [_view(row, waiting) for row in rows]
 
     async def reset(self, key: str, *, by: str, once: Once) -> BreakerView | None:
-        """Close it and let what waits go."""
+        """Close it, forget that it was slowed, and let what waits go."""
 
         async def write(conn: AsyncConnection) -> bool:
             now = self._clock.now()
@@ -47,8 +48,10 @@ class AiBreakers:
                 return False
             if await once.is_first(conn, now):
                 row = (await breakers.locked(conn, [key], now))[key]
-                await breakers.write(conn, key, reset(row.breaker), "", now, by=by)
-                await self._waiting.release(conn, Refusal.CIRCUIT_OPEN, now)
+                clean = Row(key, reset(row.breaker), "", Slowdown(), by)
+                await breakers.write(conn, clean, now)
+                for refusal in (Refusal.CIRCUIT_OPEN, Refusal.RATE_LIMITED):
+                    await self._waiting.release(conn, refusal, now)
                 await self._audit.record(conn, NewEntry(once.name, key, ""), now)
             return True
 

@@ -52,7 +52,7 @@ class GatesSide:
         """Its ``check`` is one of the doctor's."""
         self.limits_of = figures.limits_of
         """Of the keys of the rate table."""
-        self._keeping = Gatekeeping(database, self.gates, clock, numbers, zone)
+        self._keeping = Gatekeeping(database, self.gates, waiting, clock, numbers, zone)
         self.loops = {"gates": self._keeping.run}
         self.purge = self._keeping.purge
         """For the retention."""

@@ -1,7 +1,7 @@
 """The gates before a call, over rows: breaker, rate, budget.
 
 The order is the contract's: a call that several would refuse is refused by the first. Rows are locked in another one
-that is the same everywhere: rates, holds, budgets, costs, rests, breakers; so two transactions never wait for each
+that is the same everywhere: rates, holds, budgets, costs, breakers; so two transactions never wait for each
 other in a circle.
 """
 
@@ -34,8 +34,9 @@ from services.ai_orchestrator.domain.budget import (
 from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.slowing import Slowdown, struck
-from services.ai_orchestrator.store import breakers, budgets, rests
-from services.ai_orchestrator.store.budgets import BudgetKey, Hold, Move, Spent
+from services.ai_orchestrator.store import breakers, budgets
+from services.ai_orchestrator.store.breakers import Row
+from services.ai_orchestrator.store.budgets import MONTH_NAME, BudgetKey, Hold, Move, Spent
 from shared.breaker import Figures, Sign, Tried, after
 from shared.db.limits import Release, Request, release_many, reserve_many
 from shared.limits import Limit, Wait
@@ -108,14 +109,17 @@ class SqlGates:
         return (await budgets.cost(conn, app_type)).guess(prompt_bytes)
 
     async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
-        """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held."""
-        probes = await self._breakers(conn, wish, now)
-        if isinstance(probes, Refused):
-            return probes
+        """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held.
+
+        At most once in a transaction: the rows of rates are locked in one go.
+        """
         try:
+            known = await breakers.of(conn, keys_of(wish.app_type))
+            probes = _probes(wish, known, now)
+            slowed = _slowed(known, now)
             # What one gate took is given back when the next one refuses, or when another is the probe after all.
             async with conn.begin_nested():
-                await self._rate(conn, wish, now)
+                await self._rate(conn, wish, slowed, now)
                 tokens = await self._budget(conn, wish, now)
                 await self._seize(conn, probes, wish, now)
         except _Shut as shut:
@@ -137,8 +141,6 @@ class SqlGates:
         await budgets.settle(conn, {hold: tokens}, now)
         if isinstance(outcome, Completion) and outcome.usage is not None:
             await budgets.learn(conn, wish.app_type, wish.prompt_bytes, tokens, now)
-        if isinstance(outcome, CallProblem) and outcome.count is Count.SLOW:
-            await self._slow(conn, wish, hold, outcome, now)
         await self._count(conn, wish, hold, outcome, now)
         return tokens
 
@@ -149,17 +151,6 @@ class SqlGates:
         return len(lapsed)
 
     # --- breaker
-
-    async def _breakers(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Sequence[str] | Refused:
-        """The breakers that this call would probe; or why it may not go."""
-        holding = [row for row in await breakers.of(conn, keys_of(wish.app_type)) if row.breaker.holds]
-        shut = [row for row in holding if not row.breaker.may_probe(now)]
-        if not shut:
-            return [row.key for row in holding]
-        first = min(shut, key=lambda row: keys_of(wish.app_type).index(row.key))
-        one = first.breaker
-        detail = f"breaker {first.key} is {one.state}: {one.reason} {one.detail}".rstrip()
-        return Refused(Refusal.CIRCUIT_OPEN, detail, max(row.breaker.held_until(now) for row in shut))
 
     async def _seize(self, conn: AsyncConnection, keys: Sequence[str], wish: Wish, now: datetime) -> None:
         for key in sorted(keys):
@@ -174,15 +165,14 @@ class SqlGates:
         outcome: Completion | CallProblem,
         now: datetime,
     ) -> None:
-        """Count a call for the breakers it says something about."""
-        known = {row.key: row for row in await breakers.of(conn, keys_of(wish.app_type))}
-        saying = {}
+        """Count a call for the breakers it says something about, and slow down what was throttled."""
+        known = await breakers.of(conn, keys_of(wish.app_type))
+        slow, saying = _slowed_by(outcome, wish), {}
         for key in keys_of(wish.app_type):
             one, row = said(outcome, key, wish.app_type), known.get(key)
             # A success of what works writes nothing, and nobody waits for anybody's row.
-            if one.sign is Sign.FAILS or (
-                row is not None and (not row.breaker.clean or troubled(row.recent))
-            ):
+            unclean = row is not None and (not row.breaker.clean or troubled(row.recent))
+            if one.sign is Sign.FAILS or unclean or key == slow:
                 saying[key] = one
         if not saying:
             return
@@ -194,16 +184,22 @@ class SqlGates:
             standing = after(before, tried, now=now, figures=self._figures.breaker, jitter=self._jitter())
             if standing.holds or before.holds:
                 recent = ""  # an opening is judged by its probes, and what follows it begins anew
-            await breakers.write(conn, key, standing, recent, now)
+            slowdown = rows[key].slowdown
+            if isinstance(outcome, CallProblem) and key == slow:
+                slowdown = struck(
+                    slowdown,
+                    began=hold.taken_at,
+                    retry_at=outcome.retry_at,
+                    now=now,
+                    jitter=self._jitter(),
+                )
+            await breakers.write(conn, Row(key, standing, recent, slowdown, ""), now)
 
     # --- rate
 
-    async def _rate(self, conn: AsyncConnection, wish: Wish, now: datetime) -> None:
-        slowed = await rests.slowdowns(conn, keys_of(wish.app_type))
-        resting = [until for one in slowed if (until := one.rests_until(now)) is not None]
-        if resting:
-            until = max(resting)
-            raise _Shut(Refusal.RATE_LIMITED, f"DashScope throttles; rests until {_clock(until)}", until)
+    async def _rate(
+        self, conn: AsyncConnection, wish: Wish, slowed: Sequence[Slowdown], now: datetime
+    ) -> None:
         figures, interactive = self._figures, wish.interactive
         left = min((one.of(figures.per_minute, now) for one in slowed), default=figures.per_minute)
         for_all = figures.share(left, interactive=interactive)
@@ -226,44 +222,56 @@ class SqlGates:
                 conn, [Release(key, self._figures.limits_of(key), hold.taken_at) for key in keys], now
             )
 
-    async def _slow(
-        self, conn: AsyncConnection, wish: Wish, hold: Hold, problem: CallProblem, now: datetime
-    ) -> None:
-        key = key_of(problem.scope, wish.app_type)
-        standing: Slowdown = await rests.locked(conn, key, now)
-        worse = struck(
-            standing, began=hold.taken_at, retry_at=problem.retry_at, now=now, jitter=self._jitter()
-        )
-        await rests.write(conn, key, worse, now)
-
     # --- budget
 
     async def _budget(self, conn: AsyncConnection, wish: Wish, now: datetime) -> int:
         tokens = await self.guess(conn, wish.app_type, wish.prompt_bytes)
         windows = windows_of(now, self._zone)
-        most = await self._most(conn, wish, windows)
-        spent = await budgets.lock(conn, sorted(most), now)
+        day, month = (one.name for one in windows)
+        spent = await budgets.lock(conn, budgets.budget_keys(wish.store_id, (day, month)), now)
+        most = {key: self._most(key, one, wish) for key, one in spent.items()}
         moves = {key: Move(held=tokens, most=limit) for key, limit in most.items()}
         if not await budgets.move(conn, moves, now):
             raise _over(spent, most, windows, tokens, now)
-        day, month = (one.name for one in windows)
         await budgets.take(
             conn, Hold(wish.attempt_id, wish.store_id, wish.app_type, day, month, tokens, now, wish.until)
         )
         return tokens
 
-    async def _most(
-        self, conn: AsyncConnection, wish: Wish, windows: Sequence[Window]
-    ) -> Mapping[BudgetKey, int]:
-        """What each budget that the call counts for may reach."""
-        figures = self._figures
-        ceilings = await budgets.ceilings(conn, wish.store_id, each=figures.each, together=figures.together)
-        day, month = (one.name for one in windows)
-        return {
-            (store, window): figures.share(limit, interactive=wish.interactive)
-            for store, ceiling in ceilings.items()
-            for window, limit in ((day, ceiling.day), (month, ceiling.month))
-        }
+    def _most(self, key: BudgetKey, spent: Spent, wish: Wish) -> int:
+        """What a budget may reach by this call."""
+        store, window = key
+        default = self._figures.together if store == EVERY_STORE else self._figures.each
+        figure = default.month if len(window) == MONTH_NAME else default.day
+        return self._figures.share(figure if spent.most is None else spent.most, interactive=wish.interactive)
+
+
+def _probes(wish: Wish, known: Mapping[str, Row], now: datetime) -> Sequence[str]:
+    """The breakers that this call would probe; raises when one is shut."""
+    holding = [known[key] for key in keys_of(wish.app_type) if key in known and known[key].breaker.holds]
+    shut = [row for row in holding if not row.breaker.may_probe(now)]
+    if shut:
+        one = shut[0].breaker
+        detail = f"breaker {shut[0].key} is {one.state}: {one.reason} {one.detail}".rstrip()
+        raise _Shut(Refusal.CIRCUIT_OPEN, detail, max(row.breaker.held_until(now) for row in shut))
+    return [row.key for row in holding]
+
+
+def _slowed(known: Mapping[str, Row], now: datetime) -> Sequence[Slowdown]:
+    """How far the platform has slowed this call; raises while it rests altogether."""
+    slowed = [row.slowdown for row in known.values()]
+    if resting := [until for one in slowed if (until := one.rests_until(now)) is not None]:
+        until = max(resting)
+        text = f"DashScope throttles; rests until {until.isoformat(' ', 'seconds')}"
+        raise _Shut(Refusal.RATE_LIMITED, text, until)
+    return slowed
+
+
+def _slowed_by(outcome: Completion | CallProblem, wish: Wish) -> str | None:
+    """What a throttled call slows down."""
+    if isinstance(outcome, CallProblem) and outcome.count is Count.SLOW:
+        return key_of(outcome.scope, wish.app_type)
+    return None
 
 
 def _over(
@@ -276,11 +284,8 @@ def _over(
     """Why there is no room, and when there may be: in the next window, or when calls under way cost less than held."""
     ends = {one.name: one.ends_at for one in windows}
     full = [key for key, limit in most.items() if spent[key].used + spent[key].held + tokens > limit]
-    # Without their lock the figures are those of the moment; the first is named, the latest end counts.
-    until = max(
-        (ends[key[1]] if spent[key].used + tokens > most[key] else now + HOLDS_SETTLE for key in full),
-        default=now + HOLDS_SETTLE,
-    )
+    # The rows are locked, so these are the figures that the update found.
+    until = max(ends[key[1]] if spent[key].used + tokens > most[key] else now + HOLDS_SETTLE for key in full)
     named = [
         f"{f'store {store}' if store != EVERY_STORE else 'all stores together'} {window}: "
         f"{spent[store, window].used} used, {spent[store, window].held} held, {tokens} wanted of {most[store, window]}"
@@ -302,7 +307,3 @@ def _tried(sign: Sign, outcome: Completion | CallProblem, wish: Wish, hold: Hold
         detail=detail[:_DETAIL],
         opens=opens,
     )
-
-
-def _clock(at: datetime) -> str:
-    return at.isoformat(" ", "seconds")

@@ -49,7 +49,7 @@ class Waiting(Protocol):
         ...
 
     async def release(self, conn: AsyncConnection, refusal: Refusal, now: datetime) -> None:
-        """Let those that wait for that gate be due at once: somebody has opened it."""
+        """Let those that wait for that gate be due at once: it was opened, or is to be tried again."""
         ...
 
 

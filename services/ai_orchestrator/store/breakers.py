@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.ai_orchestrator.domain.slowing import Slowdown
 from services.ai_orchestrator.store.gate_tables import breaker
 from shared.breaker import Breaker
 from shared.db.breakers import BreakerRows, breaker_of
@@ -22,26 +23,36 @@ class Row:
     breaker: Breaker
     recent: str
     """How the last ten calls ended; see ``domain.breaking``."""
+    slowdown: Slowdown
     updated_by: str
 
 
 def _row(row: Any) -> Row:
-    return Row(row.key, breaker_of(row), row.recent, row.updated_by)
+    slowdown = Slowdown(row.strikes, row.struck_at, row.rests_until)
+    return Row(row.key, breaker_of(row), row.recent, slowdown, row.updated_by)
 
 
-_rows: Final = BreakerRows(breaker, _row, {"recent": ""})
+_rows: Final = BreakerRows(breaker, _row, {"recent": "", "strikes": 0})
 everything = _rows.everything
 locked = _rows.locked
 seize = _rows.seize
 
 
-async def of(conn: AsyncConnection, keys: Collection[str]) -> Sequence[Row]:
-    """Those of *keys* that ever failed."""
-    return list((await _rows.some(conn, breaker.c.key.in_(keys))).values())
+async def of(conn: AsyncConnection, keys: Collection[str]) -> Mapping[str, Row]:
+    """Those of *keys* that ever failed or were slowed."""
+    return await _rows.some(conn, breaker.c.key.in_(keys))
 
 
-async def write(
-    conn: AsyncConnection, key: str, value: Breaker, recent: str, now: datetime, *, by: str = ""
-) -> None:
-    """Store how one stands, under its lock; *by* whose hand."""
-    await _rows.write(conn, key, value, now, recent=recent, updated_by=by)
+async def write(conn: AsyncConnection, row: Row, now: datetime) -> None:
+    """Store how one stands, under its lock."""
+    await _rows.write(
+        conn,
+        row.key,
+        row.breaker,
+        now,
+        recent=row.recent,
+        strikes=row.slowdown.strikes,
+        struck_at=row.slowdown.struck_at,
+        rests_until=row.slowdown.until,
+        updated_by=row.updated_by,
+    )

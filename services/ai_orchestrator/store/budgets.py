@@ -13,11 +13,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ai_orchestrator.domain.budget import EVERY_STORE, Ceiling, Cost
+from services.ai_orchestrator.domain.budget import EVERY_STORE, Cost
 from services.ai_orchestrator.store.gate_tables import app_cost, budget, budget_limit, hold
+from shared.db.frozen import frozen
 from shared.db.rows import dialect_of, insert_into, pack, rows
 from shared.db.types import DialectName, Id
 from shared.values import value_class
+
+MONTH_NAME: Final = len("2026-03")
 
 BudgetKey = tuple[str, str]
 """A store (`EVERY_STORE`: all of them together) and a window's name."""
@@ -30,6 +33,8 @@ class Spent:
     used: int = 0
     held: int = 0
     calls: int = 0
+    most: int | None = None
+    """What somebody said that it may reach; None: nobody did."""
 
 
 @value_class
@@ -84,12 +89,22 @@ class _Statements:
     def __init__(self, dialect: DialectName) -> None:
         wanted = rows(dialect, "wanted", store_id=Id, window=Id)
         same = sa.and_(budget.c.store_id == wanted.c.store_id, budget.c.window == wanted.c.window)
-        self.look = sa.select(budget).join(wanted, same).order_by(budget.c.store_id, budget.c.window)
-        self.lock = self.look.with_for_update(of=budget) if dialect == "postgresql" else self.look
+        # A month's name is shorter than a day's.
+        is_day = sa.func.length(budget.c.window) > sa.literal_column(str(MONTH_NAME))
+        most = sa.case((is_day, budget_limit.c.day_tokens), else_=budget_limit.c.month_tokens)
+        look = (
+            sa.select(budget, most.label("most"))
+            .join(wanted, same)
+            .outerjoin(budget_limit, budget_limit.c.store_id == budget.c.store_id)
+            .order_by(budget.c.store_id, budget.c.window)
+        )
+        self.look = frozen(dialect, look)
+        self.lock = frozen(dialect, look.with_for_update(of=budget)) if dialect == "postgresql" else self.look
         big = sa.BigInteger
         moved = rows(dialect, "moved", store_id=Id, window=Id, used=big, held=big, calls=big, most=big)
         used, held = budget.c.used + moved.c.used, budget.c.held + moved.c.held
-        self.move = (
+        self.move = frozen(
+            dialect,
             sa.update(budget)
             .where(budget.c.store_id == moved.c.store_id, budget.c.window == moved.c.window)
             .where(sa.or_(moved.c.most.is_(None), used + held <= moved.c.most))
@@ -98,7 +113,7 @@ class _Statements:
                 held=held,
                 calls=budget.c.calls + moved.c.calls,
                 updated_at=sa.bindparam("now", type_=budget.c.updated_at.type),
-            )
+            ),
         )
 
 
@@ -107,31 +122,32 @@ _statements = cache(_Statements)
 
 async def spent(conn: AsyncConnection, keys: Sequence[BudgetKey]) -> dict[BudgetKey, Spent]:
     """How budgets stand; those that nothing was ever taken of are left out."""
-    wanted = pack([{"store_id": store, "window": window} for store, window in keys])
-    found = await conn.execute(_statements(dialect_of(conn)).look, {"wanted": wanted})
-    return {(row.store_id, row.window): Spent(row.used, row.held, row.calls) for row in found}
+    return await _read(conn, _statements(dialect_of(conn)).look, keys)
 
 
 async def lock(conn: AsyncConnection, keys: Sequence[BudgetKey], now: datetime) -> dict[BudgetKey, Spent]:
     """How budgets stand; made where they are missing, and nobody else's until the transaction is over."""
     dialect = dialect_of(conn)
-    found = await _locked(conn, dialect, keys)
+    statement = _statements(dialect).lock
+    found = await _read(conn, statement, keys)
     if missing := sorted(set(keys) - found.keys()):
         fresh = [
             {"store_id": store, "window": window, "used": 0, "held": 0, "calls": 0, "updated_at": now}
             for store, window in missing
         ]
         await conn.execute(insert_into(dialect, budget).values(fresh).on_conflict_do_nothing())
-        found |= await _locked(conn, dialect, missing)
+        found |= await _read(conn, statement, missing)
     return found
 
 
-async def _locked(
-    conn: AsyncConnection, dialect: DialectName, keys: Sequence[BudgetKey]
+async def _read(
+    conn: AsyncConnection, statement: sa.Executable, keys: Sequence[BudgetKey]
 ) -> dict[BudgetKey, Spent]:
     wanted = pack([{"store_id": store, "window": window} for store, window in keys])
-    found = await conn.execute(_statements(dialect).lock, {"wanted": wanted})
-    return {(row.store_id, row.window): Spent(row.used, row.held, row.calls) for row in found}
+    return {
+        (row.store_id, row.window): Spent(row.used, row.held, row.calls, row.most)
+        for row in await conn.execute(statement, {"wanted": wanted})
+    }
 
 
 async def move(conn: AsyncConnection, moves: Mapping[BudgetKey, Move], now: datetime) -> bool:
@@ -200,22 +216,6 @@ async def settle(conn: AsyncConnection, charges: Mapping[Hold, int], now: dateti
         await move(conn, moves, now)
 
 
-async def ceilings(
-    conn: AsyncConnection, store_id: str, *, each: Ceiling, together: Ceiling
-) -> dict[str, Ceiling]:
-    """What may be spent by the store and by all; where nobody said, *each* counts and *together*."""
-    said = {row.store_id: row for row in await limits(conn, (EVERY_STORE, store_id))}
-    defaults = {store_id: each, EVERY_STORE: together}
-    return {store: _ceiling(said.get(store), default) for store, default in defaults.items()}
-
-
-def _ceiling(row: LimitRow | None, default: Ceiling) -> Ceiling:
-    if row is None:
-        return default
-    day, month = row.day_tokens, row.month_tokens
-    return Ceiling(default.day if day is None else day, default.month if month is None else month)
-
-
 async def limits(conn: AsyncConnection, stores: Sequence[str]) -> list[LimitRow]:
     """What somebody said for *stores*."""
     found = await conn.execute(sa.select(budget_limit).where(budget_limit.c.store_id.in_(stores)))
@@ -249,13 +249,17 @@ async def cost(conn: AsyncConnection, app_type: str) -> Cost:
 
 async def learn(conn: AsyncConnection, app_type: str, prompt_bytes: int, tokens: int, now: datetime) -> None:
     """Remember what a call has cost."""
-    first = {"app_type": app_type, "extra": Cost().extra, "calls": 0, "updated_at": now}
-    await conn.execute(insert_into(dialect_of(conn), app_cost).values(first).on_conflict_do_nothing())
-    where = app_cost.c.app_type == app_type
-    known = (await conn.execute(sa.select(app_cost).where(where).with_for_update())).one()
-    after = Cost(known.extra, known.calls).learned(prompt_bytes, tokens)
+    known = sa.select(app_cost).where(app_cost.c.app_type == app_type).with_for_update()
+    row = (await conn.execute(known)).one_or_none()
+    if row is None:
+        first = {"app_type": app_type, "extra": Cost().extra, "calls": 0, "updated_at": now}
+        await conn.execute(insert_into(dialect_of(conn), app_cost).values(first).on_conflict_do_nothing())
+        row = (await conn.execute(known)).one()
+    after = Cost(row.extra, row.calls).learned(prompt_bytes, tokens)
     await conn.execute(
-        sa.update(app_cost).where(where).values(extra=after.extra, calls=after.calls, updated_at=now)
+        sa.update(app_cost)
+        .where(app_cost.c.app_type == app_type)
+        .values(extra=after.extra, calls=after.calls, updated_at=now)
     )
 
 

@@ -1,12 +1,12 @@
 """What calls may leave: who failed, what may be spent, what is spoken for.
 
-breaker ── how the account, the key and each application stand
+breaker ── how the account, the key and each application stand: whether they fail, and how far they are slowed
 budget_limit ── what a store may spend, where somebody said so
 budget ─┬─ what was spent in a day or a month, of a store and of all
         └─ hold ── what a call under way may cost: taken before, settled after
 app_cost ── what an application's calls have cost, from which holds are guessed
 
-Rates and rests are windows of ``shared.db.tables``.
+Rates are windows of ``shared.db.tables``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ breaker = sa.Table(
     metadata,
     *breaker_columns(),  # account, key, app:<app type>
     sa.Column("recent", sa.Text, nullable=False),  # how the last ten calls ended, see domain.breaking
+    sa.Column(
+        "strikes", sa.Integer, nullable=False
+    ),  # how far the platform has slowed it, see domain.slowing
+    sa.Column("struck_at", Instant),
+    sa.Column("rests_until", Instant),
 )
 
 budget_limit = sa.Table(

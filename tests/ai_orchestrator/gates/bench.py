@@ -40,7 +40,7 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 ZONE = ZoneInfo("Asia/Shanghai")
 STORE, APP = "s1", "app3_clue"
 PROMPT_BYTES = 1000
-FIRST_HOLD = 4500
+FIRST_HOLD = 5500
 """What a call with such a prompt is held for before anything is known of its application."""
 FIGURES = GateFigures.of(Limits())
 WIDE = replace(FIGURES, store_per_minute=100_000, per_minute=100_000)
@@ -111,7 +111,8 @@ class Bench:
     async def breaker(self, key: str) -> Breaker:
         """How one stands."""
         async with self.database.read() as conn:
-            return next((row.breaker for row in await breakers.of(conn, [key])), Breaker())
+            found = await breakers.of(conn, [key])
+            return found[key].breaker if key in found else Breaker()
 
     async def ledger(self) -> list[tuple[Any, ...]]:
         """Every budget, to see that nothing moved."""

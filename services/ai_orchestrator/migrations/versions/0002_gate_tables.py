@@ -42,6 +42,9 @@ def upgrade() -> None:
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("updated_by", sa.Text(), nullable=False),
         sa.Column("recent", sa.Text(), nullable=False),
+        sa.Column("strikes", sa.Integer(), nullable=False),
+        sa.Column("struck_at", Instant(), nullable=True),
+        sa.Column("rests_until", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
