@@ -271,6 +271,27 @@ class Limits(Group):
     """How long that is at first; twice as long after each try that fails again."""
     breaker_open_most: Duration = timedelta(minutes=10)
     """The longest that it becomes."""
+    ai_breaker_failures: int = Field(default=5, ge=1, le=10)
+    """Failures among the last ten calls of an AI application after which it is not called for a while; three time-outs
+    in a row do as well."""
+    ai_breaker_open: Duration = timedelta(seconds=30)
+    """How long that is at first; twice as long after each try that fails again."""
+    ai_breaker_open_most: Duration = timedelta(minutes=5)
+    """The longest that it becomes."""
+    ai_store_per_minute: int = Field(default=120, ge=1, le=100_000)
+    """AI calls a minute for one store."""
+    ai_per_minute: int = Field(default=600, ge=1, le=100_000)
+    """AI calls a minute for all stores together; the platform counts by account."""
+    ai_store_tokens_per_day: int = Field(default=2_000_000, ge=0, le=10**15)
+    """Tokens one store may spend a day, where SetBudget said nothing."""
+    ai_store_tokens_per_month: int = Field(default=40_000_000, ge=0, le=10**15)
+    """Tokens one store may spend a month."""
+    ai_tokens_per_day: int = Field(default=100_000_000, ge=0, le=10**15)
+    """Tokens all stores together may spend a day."""
+    ai_tokens_per_month: int = Field(default=2_000_000_000, ge=0, le=10**15)
+    """Tokens all stores together may spend a month."""
+    ai_prewarm_percent: int = Field(default=80, ge=1, le=100)
+    """How much of each AI rate and budget work may take that nobody waits for."""
 
 
 class Settings(BaseSettings):

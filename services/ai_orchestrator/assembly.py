@@ -10,6 +10,7 @@ from typing import Final
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
+from services.ai_orchestrator.gates_side import GatesSide, NobodyWaits
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
 from services.ai_orchestrator.unknowns import NothingUnknown
 from shared.audit import AuditLog
@@ -34,6 +35,15 @@ async def build(resources: Resources) -> Service:
     audit = AuditLog(database.dialect, resources.key)
 
     # -- gates --
+    gates = GatesSide(
+        database,
+        audit,
+        clock,
+        resources.numbers,
+        settings.limits,
+        settings.default_zone,
+        NobodyWaits(),
+    )
 
     # -- facts --
 
@@ -41,7 +51,7 @@ async def build(resources: Resources) -> Service:
 
     # -- runs --
 
-    servicer = AiOrchestratorServicer()
+    servicer = AiOrchestratorServicer(gates, resources.tokens)
 
     return Service(
         name=NAME,
@@ -53,16 +63,17 @@ async def build(resources: Resources) -> Service:
         part=Part(
             service=NAME,
             database=database,
-            checks=(),
+            checks=[gates.desk.check],
             replay=_nothing,
             unknown=NothingUnknown(),
-            limits_of=lambda _: (),
+            limits_of=gates.limits_of,
             credentials=credentials,
             audit=audit,
+            breakers=gates.desk,
         ),
         types=(),
         handler=_nothing_of,
-        loops={},
+        loops={**gates.loops},
         drain=_drained,
         flush=_flushed,
     )

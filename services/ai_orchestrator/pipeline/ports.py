@@ -12,6 +12,7 @@ from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
 from services.ai_orchestrator.domain.lifecycle import RunStatus
+from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.domain.planning import Site
 from shared.events.kinds import Event
@@ -41,6 +42,18 @@ class Gates(Protocol):
         now: datetime,
     ) -> int:
         """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
+        ...
+
+
+class Waiting(Protocol):
+    """The steps that a gate has put off, for the gates' desk: the engine's."""
+
+    async def count(self, conn: AsyncConnection, refusal: Refusal) -> int:
+        """How many wait for that gate."""
+        ...
+
+    async def release(self, conn: AsyncConnection, refusal: Refusal, now: datetime) -> None:
+        """Let those that wait for that gate be due at once: it was opened, or is to be tried again."""
         ...
 
 
