@@ -10,6 +10,7 @@ from typing import Final
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
+from services.ai_orchestrator.facts_side import FactsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
 from services.ai_orchestrator.unknowns import NothingUnknown
 from shared.audit import AuditLog
@@ -36,12 +37,13 @@ async def build(resources: Resources) -> Service:
     # -- gates --
 
     # -- facts --
+    facts = FactsSide(database, clock, settings)
 
     # -- results --
 
     # -- runs --
 
-    servicer = AiOrchestratorServicer()
+    servicer = AiOrchestratorServicer(facts.loading, settings.default_store)
 
     return Service(
         name=NAME,
