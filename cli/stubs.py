@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
 from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
 from reach.ops.v1 import ops_service_pb2, ops_service_pb2_grpc
 
@@ -13,6 +14,7 @@ from cli.connect import calling
 from shared.settings import Settings
 
 _OPS = ops_service_pb2.DESCRIPTOR.services_by_name["OpsService"]
+_AI = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 _NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
 
 
@@ -28,3 +30,10 @@ async def notifier(chosen: Settings) -> AsyncIterator[Any]:
     """The notifier's stub."""
     async with calling(chosen, "notifier", _NOTIFIER) as channel:
         yield notifier_service_pb2_grpc.NotifierServiceStub(channel)
+
+
+@asynccontextmanager
+async def ai_orchestrator(chosen: Settings) -> AsyncIterator[Any]:
+    """The stub of ai_orchestrator."""
+    async with calling(chosen, "ai_orchestrator", _AI) as channel:
+        yield ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceStub(channel)

@@ -11,6 +11,7 @@ from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
 from services.ai_orchestrator.gates_side import GatesSide, NobodyWaits
+from services.ai_orchestrator.facts_side import FactsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
 from services.ai_orchestrator.unknowns import NothingUnknown
 from shared.audit import AuditLog
@@ -46,12 +47,14 @@ async def build(resources: Resources) -> Service:
     )
 
     # -- facts --
+    facts = FactsSide(database, clock, settings)
 
     # -- results --
 
     # -- runs --
 
     servicer = AiOrchestratorServicer(gates, resources.tokens)
+    servicer = AiOrchestratorServicer(facts.loading, settings.default_store)
 
     return Service(
         name=NAME,
