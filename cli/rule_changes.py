@@ -154,6 +154,7 @@ def _spec_of(one: rule_pb2.Rule) -> rule_pb2.RuleSpec:
         # Absent is the manager, empty is nobody.
         fallback=one.fallback if one.HasField("fallback") else None,
         stores=one.stores,
+        person_field=one.person_field,
         variables=one.variables,
         escalation=one.escalation if one.HasField("escalation") else None,
     )

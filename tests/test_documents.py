@@ -48,6 +48,8 @@ def test_the_table_of_events_is_the_contract() -> None:
     told = {name: (fields, heard_by.split(", "), priority) for name, fields, heard_by, priority in rows}
     meant = {}
     for name, rule in PRESETS.items():
+        if EVENT_TYPES[name].announced:
+            continue  # in the table of what Reach announces
         fields = [one.name + ("" if one.required else "?") for one in EVENT_TYPES[name].fields]
         meant[name] = (", ".join(fields), rule["roles"], rule["priority"])
     assert told == meant

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
 from services.ai_orchestrator.gates_side import GatesSide, NobodyWaits
 from services.ai_orchestrator.facts_side import FactsSide
+from services.ai_orchestrator.domain.definitions import Subject
+from services.ai_orchestrator.results_side import ResultsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
 from services.ai_orchestrator.unknowns import NothingUnknown
+from services.ai_orchestrator.usecases.copywriting import Copywriting, Ran
 from shared.audit import AuditLog
 from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
+from shared.db.once import Once
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.ops.part import Part
@@ -50,11 +54,15 @@ async def build(resources: Resources) -> Service:
     facts = FactsSide(database, clock, settings)
 
     # -- results --
+    results = ResultsSide(database, audit, clock)
 
     # -- runs --
 
     servicer = AiOrchestratorServicer(gates, resources.tokens)
     servicer = AiOrchestratorServicer(facts.loading, settings.default_store)
+    servicer = AiOrchestratorServicer(
+        results, Copywriting(_no_app), resources.tokens, clock, settings.default_store
+    )
 
     return Service(
         name=NAME,
@@ -80,6 +88,13 @@ async def build(resources: Resources) -> Service:
         drain=_drained,
         flush=_flushed,
     )
+
+
+async def _no_app(
+    app_type: str, subject: Subject, *, arguments: Mapping[str, Any], trigger: str, once: Once
+) -> Ran:
+    """Until the runs' region brings the engine."""
+    raise NotImplementedError
 
 
 async def _nothing(message: Incoming) -> None:

@@ -28,7 +28,7 @@ from shared.events.kinds import EventType, Field, FieldKind
 from shared.text.template import MissingPolicy
 
 KEYS = (
-    "event_type", "name", "priority", "roles", "condition", "stores", "format", "missing", "escalation", "template",
+    "event_type", "name", "priority", "roles", "person_field", "condition", "stores", "format", "missing", "escalation", "template",
     "variables", "merging", "fallback",
 )  # fmt: skip
 """What a rule's table may say, in the order in which it is written."""
@@ -80,7 +80,7 @@ def _rule(rule_id: str, table: Table, types: Mapping[str, EventType]) -> Rule:
         event_type=table.text("event_type", rule_id),
         name=name,
         priority=table.choice("priority", Priority, Priority.NORMAL),
-        roles=tuple(table.member("roles", role, Role) for role in table.texts("roles")),
+        roles=tuple(table.member("roles", role, Role) for role in table.texts("roles", [])),
         template=table.text("template"),
         format=table.choice("format", (Format.TEXT, Format.MARKDOWN), Format.TEXT),
         missing=table.choice("missing", MissingPolicy, MissingPolicy.FAIL),
@@ -90,6 +90,7 @@ def _rule(rule_id: str, table: Table, types: Mapping[str, EventType]) -> Rule:
         merging=read_merging(table.table("merging")) if "merging" in table.plain else None,
         fallback=_fallback(table) if "fallback" in table.plain else None,
         escalation=_escalation(table.table("escalation")),
+        person_field=table.text("person_field", ""),
     )
     try:
         check_type(rule.event_type)

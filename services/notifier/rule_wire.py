@@ -48,6 +48,7 @@ def to_rule(rule: Rule, now: datetime) -> rule_pb2.Rule:
         preset=rule.preset,
         condition=rule.condition,
         stores=rule.stores,
+        person_field=rule.person_field,
         missing=MISSING.to_wire(rule.missing),
         variables=[rule_pb2.Variable(name=one.name, kind=_KIND.to_wire(one.kind)) for one in rule.variables],
     )
@@ -87,6 +88,7 @@ def from_spec(rule_id: str, spec: rule_pb2.RuleSpec) -> Rule:
         if spec.HasField("escalation")
         else None,
         fallback=_steps(spec.fallback) if spec.HasField("fallback") else None,
+        person_field=spec.person_field,
     )
 
 

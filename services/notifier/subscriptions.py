@@ -33,6 +33,8 @@ TYPES = (
     "inventory.out_of_stock",
     "system.error",
     "service.quality_issue",
+    "ai.alert.created",
+    "ai.insight.updated",
 )
 """The types the preset rules listen to."""
 

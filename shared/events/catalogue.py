@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from reach.events.v1 import (
+    ai_events_pb2,
     ai_pb2,
     inventory_pb2,
     kf_pb2,
@@ -39,6 +40,7 @@ _FILES = (
     kf_push_events_pb2,
     notifier_events_pb2,
     kf_session_events_pb2,
+    ai_events_pb2,
 )
 
 

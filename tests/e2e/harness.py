@@ -40,6 +40,7 @@ from shared.clock import SystemClock
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.errors import ReachError
+from shared.events.catalogue import INBOUND
 from shared.hosting.host import Host
 from shared.hosting.service import Build
 from shared.process import Stop
@@ -62,9 +63,9 @@ ROLES = (
     "tech_support",
 )
 EXAMPLES: Mapping[str, Mapping[str, Any]] = {
-    preset.rule.event_type: dict(preset.example) for preset in presets()
+    preset.rule.event_type: dict(preset.example) for preset in presets() if preset.rule.event_type in INBOUND
 }
-"""By event type: the data of such an event, as the presets show it."""
+"""By business event type: the data of such an event, as the presets show it."""
 
 TELLS: Mapping[str, tuple[str, ...]] = {
     "order.created": ("kitchen_staff",),

@@ -12,7 +12,8 @@ from reach.notifier.v1 import notifier_service_pb2 as pb
 from services.notifier.assembly import presets
 from tests.e2e.harness import EXAMPLES, STORE, TELLS, Reach, Sandbox, codes, struct
 
-SAYS = {preset.rule.event_type: preset.says.strip() for preset in presets()}
+SHIPPED = {preset.rule.event_type: preset for preset in presets()}
+SAYS = {name: preset.says.strip() for name, preset in SHIPPED.items()}
 
 Bring = Callable[[Reach, str], Awaitable[object]]
 
@@ -58,9 +59,29 @@ async def test_each_type_reaches_exactly_the_roles_its_rule_names_with_its_words
 
 async def test_each_type_is_planned_for_the_roles_listed_with_its_rule(reach: Reach) -> None:
     rules = (await reach.notifier.ListRules(pb.ListRulesRequest(page_size=200))).rules
-    assert {rule.event_type: tuple(rule.roles) for rule in rules} == dict(TELLS)
+    told = {rule.event_type: (*rule.roles, rule.person_field) for rule in rules}
+    assert told == {name: (*roles, "") for name, roles in TELLS.items()} | {
+        "ai.alert.created": ("tech_support", ""),
+        "ai.insight.updated": ("assistant_id",),
+    }
     assert all(rule.enabled and rule.preset and rule.version == 1 for rule in rules)
     assert {rule.event_type: rule.display_name for rule in rules}["order.created"] == "新订单提醒"
+
+
+async def test_what_ai_chains_say_reaches_tech_support_and_the_assistant_it_is_for(
+    reach: Reach, world: Sandbox
+) -> None:
+    of_chains = {name: preset.example for name, preset in SHIPPED.items() if name not in TELLS}
+    for name, example in of_chains.items():
+        await reach.push(name, dict(example), event_id=f"e-{name}", wait=0)
+    await reach.push(
+        "ai.insight.updated", {**of_chains["ai.insight.updated"], "app_type": "app7_customer"}, event_id="e-7"
+    )
+    await world.arrived(2)
+    got = {
+        message["to"]: message["content"]["content"].rpartition("\n")[0] for message in await world.messages()
+    }
+    assert got == {"tech_support": SAYS["ai.alert.created"], "A7": SAYS["ai.insight.updated"]}
 
 
 async def test_a_type_without_a_rule_causes_nothing_and_says_so(reach: Reach, world: Sandbox) -> None:

@@ -108,13 +108,13 @@ async def test_rules_are_listed_in_pages_by_id(bare: Reach) -> None:
     token = ""
     while True:
         page = await bare.notifier.ListRules(pb.ListRulesRequest(page_size=4, page_token=token))
-        assert page.total_size == 14
+        assert page.total_size == 16
         seen += [rule.rule_id for rule in page.rules]
         token = page.next_page_token
         if not token:
             break
     assert seen == sorted(seen)
-    assert len(set(seen)) == 14
+    assert len(set(seen)) == 16
     only = await bare.notifier.ListRules(pb.ListRulesRequest(event_type="order.created"))
     assert [rule.rule_id for rule in only.rules] == ["order.created"]
     other = pb.ListRulesRequest(page_size=4, event_type="order.created", page_token="x")

@@ -45,7 +45,8 @@ class AppDefinition:
     given: str = ""
     """The view that a caller gives, beside those of the facts: such an app is asked through an RPC of its own."""
     clues: str = ""
-    """The source under which the clues of its result replace the member's; empty replaces none. See `Clues`."""
+    """The source under which the clues of its result replace the member's, or ``by_trigger``; empty replaces none. See
+    ``domain.clues``."""
 
 
 @value_class

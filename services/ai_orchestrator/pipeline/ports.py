@@ -17,6 +17,9 @@ from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.domain.planning import Site
 from shared.events.kinds import Event
 from shared.values import value_class
+from services.ai_orchestrator.domain.reading import Bad
+
+__all__ = ["Alerts", "Bad", "Gates", "Materials", "Provider", "Results"]
 
 
 class Provider(Protocol):
@@ -79,16 +82,6 @@ class Materials(Protocol):
         ...
 
 
-@value_class
-class Bad:
-    """A reply that is refused."""
-
-    reason: str
-    """not_json, truncated, wrong_schema or empty."""
-    detail: str
-    """What is wrong, with its path, for the one asking-again."""
-
-
 class Results(Protocol):
     """What replies are worth, and what is kept of them."""
 
@@ -130,7 +123,7 @@ class Results(Protocol):
     async def stale(
         self, conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime
     ) -> None:
-        """Mark what is kept of a member as made before something newer was known."""
+        """Something newer is known of a member than what is kept was made from."""
         ...
 
 

@@ -19,8 +19,9 @@ from services.notifier.domain.gates import OPEN, GateNote, Message, gathered, ju
 from services.notifier.domain.personal import Said, address
 from services.notifier.domain.planning import Assignment, Recipient, plan
 from services.notifier.domain.policy import NO_POLICIES, Policies
-from services.notifier.domain.routing import Bindings, resolve
+from services.notifier.domain.routing import EVERYONE, Bindings, Target, TargetKind, resolve
 from services.notifier.domain.rules import Entry, Rule, RuleBook
+from shared.errors import Invalid
 from shared.events.kinds import Event
 from shared.text.template import MissingPolicy
 
@@ -89,15 +90,18 @@ def _consider(entry: Entry, deciding: _Deciding) -> RuleOutcome:
     if not all(one.targets for one in roles):
         # Whoever it is may be told already: what the empty role was to hear is heard.
         instead = next(fallback.held(rule.instead, event.store_id, deciding.bindings), None)
+    person = _person(rule, event)
     if instead is not None:
         step = fallback.written(instead.step)
         roles = tuple(one if one.targets else replace(one, fallback=step) for one in roles)
-    elif not any(one.targets for one in roles):
-        return _outcome(rule, RuleResult.NO_RECIPIENT, roles=roles)
+    elif person is None and not any(one.targets for one in roles):
+        return _outcome(rule, RuleResult.NO_RECIPIENT, detail=rule.person_field, roles=roles)
     recipients = [Recipient(target, rule.id, role) for role, found in resolved for target in found.targets]
     if instead is not None:
         held_by = instead.role or next(one.role for one in roles if not one.targets)
         recipients += [Recipient(target, rule.id, held_by) for target in instead.targets]
+    if person is not None:
+        recipients.insert(0, Recipient(person, rule.id))
     if entry.template is not None and entry.template.personal:
         return _tell_each(entry, roles, recipients, deciding)
     content = _words(entry, event.data, deciding.zone)
@@ -106,6 +110,15 @@ def _consider(entry: Entry, deciding: _Deciding) -> RuleOutcome:
         return _outcome(rule, RuleResult.FAILED, reason, detail, roles)
     told = _take(entry, content, recipients, deciding)
     return _outcome(rule, RuleResult.PLANNED if told else RuleResult.SUPPRESSED, roles=roles)
+
+
+def _person(rule: Rule, event: Event) -> Target | None:
+    """Whom the event itself names; None where it names nobody whom WeCom could know, or everybody."""
+    try:
+        named = Target.checked(TargetKind.USER, str(event.data.get(rule.person_field, "")))
+    except Invalid:
+        return None
+    return None if named.id.lower() == EVERYONE else named
 
 
 def _unmet(condition: Condition, event: Event) -> str:

@@ -191,6 +191,15 @@ def _rule(outcome: RuleOutcome, zone: tzinfo) -> Iterator[Step]:
             f"rule {outcome.rule_id} matches",
             facts=facts,
         )
+    if outcome.result is RuleResult.NO_RECIPIENT and outcome.detail:
+        yield Step(
+            "no_recipient",
+            f"事件的字段 {outcome.detail} 里没有接收人的 userid",
+            f"the event's field {outcome.detail} names nobody by a userid",
+            facts=facts | {"field": outcome.detail},
+            change_zh="让发布方在该字段填写企业微信的 userid",
+            change_en="have the publisher put a userid of WeCom into that field",
+        )
     for role in outcome.roles:
         if not role.targets:
             name = ROLE_NAMES[role.role]

@@ -51,7 +51,7 @@ class Rule:
     """What people call it: 新订单提醒."""
     priority: Priority
     roles: tuple[Role, ...]
-    """Who is told, in order."""
+    """Who is told, in order; may be empty where the event names a person."""
     template: str
     format: Format = Format.TEXT
     missing: MissingPolicy = MissingPolicy.FAIL
@@ -71,6 +71,8 @@ class Rule:
     """When a muted rule wakes by itself; None where it is enabled or muted without end."""
     disabled_by: str = ""
     disabled_at: datetime | None = None
+    person_field: str = ""
+    """The event's field with the userid of a person who is told as well; empty: none."""
     escalation: Escalation | None = None
     """Until when somebody must have answered; None where nobody has to."""
     store_id: str = ""
@@ -101,6 +103,8 @@ class Rule:
         }
         if self.merging is not None:
             plain["merging"] = self.merging.to_json()
+        if self.person_field:
+            plain["person_field"] = self.person_field
         if self.fallback is not None:
             plain["fallback"] = [chains.written(step) for step in self.fallback]
         return plain
@@ -125,6 +129,7 @@ class Rule:
             ),
             merging=Merging.from_json(plain["merging"]) if "merging" in plain else None,
             fallback=_steps(plain.get("fallback")),
+            person_field=plain.get("person_field", ""),
             escalation=Escalation.from_json(plain.get("escalation")),
             preset=preset,
         )
@@ -141,6 +146,10 @@ class Rule:
 
 def _steps(plain: list[str] | None) -> tuple[chains.Step, ...] | None:
     return None if plain is None else tuple(chains.read(one) for one in plain)
+
+
+_OWN = "notifier."
+"""What the notifier announces itself: a rule for it would speak of its own messages without end."""
 
 
 @value_class
@@ -215,6 +224,7 @@ def check(rule: Rule, types: Mapping[str, EventType]) -> Template:
     """The template of *rule*, if it may be stored. Raises Invalid naming everything that is wrong at once."""
     refusals = [Invalid.field(*objection) for objection in _objections(rule, types.get(rule.event_type))]
     fields = rule.fields(types)
+    refusals += [Invalid.field(*objection) for objection in _person_objections(rule, fields)]
     template: Template | None = None
     try:
         template = Template.compile(rule.template, fields)
@@ -265,13 +275,13 @@ def _check_merging(rule: Rule, fields: Mapping[str, Field]) -> None:
 
 
 def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]]:
-    if known is not None and known.announced:
-        yield "event_type", "is announced by the suite itself; rules hear what happens outside"
+    if known is not None and known.name.startswith(_OWN):
+        yield "event_type", "is announced of what rules have sent; rules hear of nothing else's"
     if known is not None and rule.variables:
         yield "variables", f"the contract says what {rule.event_type} carries; leave them out"
     if len({one.name for one in rule.variables}) < len(rule.variables):
         yield "variables", "a name stands twice; name each once"
-    if not rule.roles or len(set(rule.roles)) < len(rule.roles):
+    if len(set(rule.roles)) < len(rule.roles) or not (rule.roles or rule.person_field):
         yield "roles", "name at least one, and none twice"
     if wrong := chains.objection(rule.fallback or ()):
         yield "fallback", wrong
@@ -280,6 +290,17 @@ def _objections(rule: Rule, known: EventType | None) -> Iterator[tuple[str, str]
     if rule.escalation is not None:
         urgent, plain_text = rule.priority is Priority.URGENT, rule.format is Format.TEXT
         yield from rule.escalation.objections(urgent=urgent, plain_text=plain_text)
+
+
+def _person_objections(rule: Rule, fields: Mapping[str, Field]) -> Iterator[tuple[str, str]]:
+    if not rule.person_field:
+        return
+    named = fields.get(rule.person_field)
+    if named is None or named.kind is not FieldKind.USERID or named.repeated:
+        persons = [one.name for one in fields.values() if one.kind is FieldKind.USERID and not one.repeated]
+        yield "person_field", f"is no userid of the event; it has {', '.join(sorted(persons)) or 'none'}"
+    if rule.escalation is not None:
+        yield "person_field", "a rule that escalates tells roles; leave one of the two out"
 
 
 @value_class
@@ -310,13 +331,15 @@ def _preset(event_type: str, table: Mapping[str, object], types: Mapping[str, Ev
             event_type=event_type,
             name=str(table["name"]),
             priority=Priority[str(table["priority"]).upper()],
-            roles=tuple(Role(str(role)) for role in _list(table["roles"])),
+            roles=tuple(Role(str(role)) for role in _list(table["roles"])) if "roles" in table else (),
+            person_field=str(table.get("person_field", "")),
+            condition=str(table.get("condition", "")),
             template=str(table["template"]),
             format=Format(str(table.get("format", Format.TEXT))),
             missing=MissingPolicy(str(table.get("missing", MissingPolicy.FAIL))),
             preset=True,
         )
-        Template.compile(rule.template, types[event_type].by_name)
+        check(rule, types)
         return Preset(rule, _table(table["example"]), str(table["says"]))
     except (KeyError, ValueError) as error:
         raise Invalid.field(event_type, f"{error} is missing or not known") from error

@@ -14,8 +14,9 @@ from services.notifier.domain.decision import Decision, RuleResult, Verdict
 from services.notifier.domain.fallback import read
 from services.notifier.domain.planning import MOST_PER_CALL, Assignment, Recipient, plan
 from services.notifier.domain.routing import Channel, Role, Target, TargetKind, resolve
-from services.notifier.domain.rules import Priority, RuleBook
+from services.notifier.domain.rules import Priority, RuleBook, check
 from shared.errors import Invalid
+from shared.events.kinds import Event, EventType, Field, FieldKind
 from shared.text.template import MissingPolicy
 from tests.notifier.domain.builders import NOW, SECOND, SHANGHAI, TYPES, event, robot, rule, user
 
@@ -245,3 +246,42 @@ def test_an_id_that_cannot_be_one_of_its_kind_is_refused(kind, ident):
 def test_a_target_without_an_account_belongs_to_the_default_app():
     assert Target.checked(TargetKind.USER, "li").account == "default"
     assert Target.checked(TargetKind.ROBOT, "kitchen", "x").account == ""
+
+
+OWN = EventType(
+    "ai.insight.updated", (Field("assistant_id", FieldKind.USERID, required=False),), announced=True
+)
+TELLS_PERSON = {"event_type": OWN.name, "roles": (), "person_field": "assistant_id", "template": "更新"}
+
+
+def _told_person(named: object, **changes: object) -> Decision:
+    happened = Event("e1", OWN.name, "s1", {"assistant_id": named} if named else {}, "hash", NOW)
+    book = RuleBook([rule(**{**TELLS_PERSON, **changes})], {OWN.name: OWN})
+    return decide(happened, book, {("", Role.MANAGER): (user("boss"),)}, zone=SHANGHAI, now=NOW)
+
+
+def test_a_rule_tells_the_person_that_the_event_names_beside_its_roles():
+    alone = _told_person("a7")
+    assert [str(one.target) for call in alone.calls for one in call.recipients] == ["user:a7"]
+    both = _told_person("a7", roles=(Role.MANAGER,))
+    assert {str(one.target) for call in both.calls for one in call.recipients} == {"user:a7", "user:boss"}
+
+
+@pytest.mark.parametrize("named", [None, "@all", "@ALL", "张三", "a|b"])
+def test_an_event_that_names_nobody_or_everybody_tells_no_person(named):
+    decision = _told_person(named)
+    assert (decision.verdict, decision.calls) == (Verdict.NO_RECIPIENT, ())
+    assert decision.outcomes[0].detail == "assistant_id"
+
+
+@pytest.mark.parametrize("changes", [{"person_field": "missing"}, {"person_field": ""}])
+def test_a_rule_for_a_person_names_a_userid_of_the_event(changes):
+    with pytest.raises(Invalid, match=r"person_field|roles"):
+        check(rule(**{**TELLS_PERSON, **changes}), {OWN.name: OWN})
+
+
+def test_a_rule_may_hear_what_other_services_announce_but_not_the_notifier():
+    check(rule(**TELLS_PERSON), {OWN.name: OWN})
+    own = EventType("notifier.delivery.failed", (), announced=True)
+    with pytest.raises(Invalid, match="event_type"):
+        check(rule(event_type=own.name, template="x"), {own.name: own})

@@ -34,6 +34,8 @@ TABLE = {
     "inventory.out_of_stock": ("inventory_manager", "urgent"),
     "system.error": ("tech_support manager", "urgent"),
     "service.quality_issue": ("manager", "high"),
+    "ai.alert.created": ("tech_support", "high"),
+    "ai.insight.updated": ("", "low"),
 }
 
 THE_USERS_WORDS = {
@@ -43,7 +45,7 @@ THE_USERS_WORDS = {
 }
 
 
-def test_there_is_a_preset_for_each_of_the_fourteen_events():
+def test_there_is_a_preset_for_each_of_the_fourteen_events_and_for_what_ai_chains_say():
     assert {
         preset.rule.event_type: (" ".join(preset.rule.roles), preset.rule.priority.word) for preset in ALL
     } == TABLE
