@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from shared.settings import AppCallback, Callback, KfCallback, Settings
+import services.ai_orchestrator
+from shared.settings import AppCallback, Callback, DashScope, KfCallback, Settings
 
 CORP_ID: Final = "wwdemo"
 AGENT_ID: Final = 1000002
@@ -14,6 +16,7 @@ SECRET: Final = "demo-app-secret"
 KF_SECRET: Final = "kf-demo-secret"
 """The sandbox takes one that begins with kf for that of WeChat KF."""
 ROBOT_KEY: Final = "demo-robot-key"
+DASHSCOPE_KEY: Final = "sk-demo-dashscope-key"
 CALLBACK_TOKEN: Final = "demoCallbackToken"
 CALLBACK_AES_KEY: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 """Nothing of these is secret: the sandbox takes what it was not told about."""
@@ -36,11 +39,20 @@ def with_sandbox(chosen: Settings, url: str) -> Settings:
             )
     if chosen.wecom.robot_key is None:
         wecom["robot_key"] = SecretStr(ROBOT_KEY)
+    changed: dict[str, Any] = {"wecom_base_url": url, "wecom": chosen.wecom.model_copy(update=wecom)}
+    if chosen.dashscope_base_url is None:
+        changed |= {"dashscope_base_url": f"{url}/api/v1", "dashscope": _with_apps(chosen.dashscope)}
+    return chosen.model_copy(update=changed)
+
+
+def _with_apps(chosen: DashScope) -> DashScope:
+    """*chosen* with a key, and with an application for every definition; the sandbox has whichever is asked for."""
+    folder = Path(services.ai_orchestrator.__file__).parent / "presets" / "apps"
+    made = {path.stem: path.stem for path in folder.glob("*.toml")}
     return chosen.model_copy(
         update={
-            "wecom_base_url": url,
-            "dashscope_base_url": chosen.dashscope_base_url or f"{url}/api/v1",
-            "wecom": chosen.wecom.model_copy(update=wecom),
+            "api_key": chosen.api_key or SecretStr(DASHSCOPE_KEY),
+            "app_ids": {**made, **chosen.app_ids},
         }
     )
 

@@ -39,7 +39,7 @@ async def _serve(listen: str, profile: Profile | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m sandbox", description="A local WeCom to develop against."
+        prog="python -m sandbox", description="A local WeCom and DashScope to develop against."
     )
     parser.add_argument(
         "--listen", default=os.environ.get("REACH_SANDBOX_LISTEN") or "127.0.0.1:9100", metavar="HOST:PORT"

@@ -204,6 +204,34 @@ def _kf(act: Callable[[World, Mapping[str, object]], object]) -> Handler:
     return handle
 
 
+async def _ai_requests(world: World, request: Request) -> object:
+    query, calls = request.query_params, world.ai.calls
+    after, limit = _number(query.get("after"), 0, 2**62), _number(query.get("limit"), 1000, _MAX_LIMIT)
+    app_id = query.get("app_id")
+    matching = (call for call in calls.after(0) if call.record.number > after)
+    wanted = (call for call in matching if app_id is None or call.app_id == app_id)
+    found = list(islice(wanted, limit + 1))
+    page, more = found[:limit], len(found) > limit
+    return {
+        "requests": [call.view() for call in page],
+        "count": len(page),
+        "more": more,
+        "next": page[-1].record.number if more else world.journal.calls.next_number - 1,
+    }
+
+
+async def _ai_ledger(world: World, request: Request) -> object:
+    return world.ai.ledger()
+
+
+async def _ai_apps(world: World, request: Request) -> object:
+    return {"apps": [app.view() for app in world.ai.apps.values()]}
+
+
+async def _declare_ai_apps(world: World, request: Request) -> object:
+    return {"apps": [app.view() for app in world.ai.declare(await _json(request))]}
+
+
 async def _reset(world: World, request: Request) -> object:
     wanted = _fields(await _json(request), {"keep"})
     keep = wanted.get("keep", [])
@@ -303,6 +331,10 @@ def routes(world: World) -> list[Route]:
         ("POST", "/sandbox/kf/accounts", _kf(steering.change_account)),
         ("POST", "/sandbox/kf/sync", _kf(steering.steer_sync)),
         ("GET", "/sandbox/kf/sessions", _kf_sessions),
+        ("GET", "/sandbox/ai/requests", _ai_requests),
+        ("GET", "/sandbox/ai/ledger", _ai_ledger),
+        ("GET", "/sandbox/ai/apps", _ai_apps),
+        ("POST", "/sandbox/ai/apps", _declare_ai_apps),
         ("POST", "/sandbox/reset", _reset),
     ]
     return [Route(path, _endpoint(world, handler), methods=[method]) for method, path, handler in table]

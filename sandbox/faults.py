@@ -10,7 +10,8 @@
      "probability": 0.5, "seed": 7,    # strike a repeatable choice of the matching calls
      "latency_ms": 200,                # wait first; goes with any effect below, or alone
      ... one effect:
-     "errcode": 45009, "errmsg": "…"
+     "errcode": 45009, "errmsg": "…"   # a number strikes WeCom's calls, a word ("Throttling") DashScope's
+     "spoil": "fenced"                 # DashScope's calls: what is wrong with the model's answer (SPOILS)
      "http_status": 502, "headers": {"retry-after": "5"}, "text": "…"
      "malformed": "truncated"          # truncated | html | wrong_types | non_utf8 | empty | array | no_errcode | huge | bomb
      "drop": "before-read"             # before-read | before-accept | after-accept; "reset": true sends RST
@@ -19,8 +20,8 @@
      "short": true                     # the answer ends before its Content-Length
      "accepted": true}                 # whether the call takes effect all the same
 
-`accepted` defaults to what the fault means on a network: the answer is harmed, not the work, for malformed, drip
-and short; the call never happens for errcode, http_status and hang; drop says it itself. An errcode or status
+`accepted` defaults to what the fault means on a network: the answer is harmed, not the work, for malformed, spoil,
+drip and short; the call never happens for errcode, http_status and hang; drop says it itself. An errcode or status
 with `accepted: true` is the treacherous kind: delivered, and answered as a failure.
 `before-read` is decided before the body is read, so it matches by path alone.
 """
@@ -33,9 +34,26 @@ from typing import cast
 
 import orjson
 
+from sandbox.dashscope.codes import CODES
+
 MALFORMED = ("truncated", "html", "wrong_types", "non_utf8", "empty", "array", "no_errcode", "huge", "bomb")
 DROPS = ("before-read", "before-accept", "after-accept")
-_EFFECTS = ("errcode", "http_status", "malformed", "drop", "hang", "drip_ms", "short")
+SPOILS = (
+    "fenced",
+    "chatty",
+    "cut",
+    "wrong_schema",
+    "empty",
+    "no_output",
+    "no_usage",
+    "null_usage",
+    "text_usage",
+    "two_models",
+    "no_stop",
+)
+"""Fenced as Markdown; words around it; the text ends early; another schema's; no text; no output; no usage, null or texts
+for it; two models billed; a stream without its last event."""
+_EFFECTS = ("errcode", "http_status", "malformed", "spoil", "drop", "hang", "drip_ms", "short")
 _MATCHES = ("path", "body", "to", "agentid", "skip", "count", "probability", "seed", "latency_ms", "accepted")
 _COMPANIONS = {"errmsg": "errcode", "headers": "http_status", "text": "http_status", "reset": "drop"}
 
@@ -54,12 +72,13 @@ class Fault:
     probability: float = 1.0
     seed: int = 0
     latency_ms: float = 0.0
-    errcode: int | None = None
+    errcode: int | str | None = None
     errmsg: str | None = None
     http_status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     text: str | None = None
     malformed: str | None = None
+    spoil: str | None = None
     drop: str | None = None
     reset: bool = False
     hang: bool = False
@@ -74,7 +93,7 @@ class Fault:
         """Whether this call is struck; counts it against `skip` and `count`."""
         if self.count is not None and self.applied >= self.count:
             return False
-        if not fnmatchcase(path, self.path) or not self._fits(body, query):
+        if not fnmatchcase(path, self.path) or not self._suits(path) or not self._fits(body, query):
             return False
         if self.passed < self.skip:
             self.passed += 1
@@ -83,6 +102,13 @@ class Fault:
             return False
         self.applied += 1
         return True
+
+    def _suits(self, path: str) -> bool:
+        """Whether the platform of *path* can fail like this at all."""
+        wecom = path.startswith("/cgi-bin/")
+        if self.spoil is not None or isinstance(self.errcode, str):
+            return not wecom
+        return wecom or self.errcode is None
 
     def _fits(self, body: bytes, query: Mapping[str, str]) -> bool:
         if self.body is not None and self.body.encode() not in body:
@@ -192,13 +218,16 @@ def _accepted_by_default(fields: Mapping[str, object]) -> bool:
 def _check_values(fields: Mapping[str, object]) -> None:
     for name in ("path", "body", "to", "errmsg", "text"):
         _want(fields, name, str)
-    for name in ("agentid", "skip", "count", "seed", "errcode", "http_status"):
+    for name in ("agentid", "skip", "count", "seed", "http_status"):
         _want(fields, name, int)
+    _want(fields, "errcode", (int, str))
+    if isinstance(fields.get("errcode"), str) and fields["errcode"] not in CODES:
+        raise ValueError("errcode is a number, or a code of DashScope")
     for name in ("latency_ms", "drip_ms", "probability"):
         _want(fields, name, (int, float))
     for name in ("reset", "hang", "short", "accepted"):
         _want(fields, name, bool)
-    for name, choices in (("malformed", MALFORMED), ("drop", DROPS)):
+    for name, choices in (("malformed", MALFORMED), ("spoil", SPOILS), ("drop", DROPS)):
         if fields.get(name) is not None and fields[name] not in choices:
             raise ValueError(f"{name} is one of {', '.join(choices)}")
     for name in ("skip", "count", "latency_ms", "drip_ms"):

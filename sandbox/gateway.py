@@ -1,39 +1,58 @@
-"""The simulated vendor's front door: reads a call, strikes it with faults, serves it, answers and records it."""
+"""A simulated vendor's front door: reads a call, strikes it with faults, has it served, answers and records it."""
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from email.utils import formatdate
-from typing import Any
+from typing import Protocol
 from urllib.parse import parse_qsl
 
-import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from sandbox import wire
-from sandbox.answers import Blob, Refused, refusal
-from sandbox.call import Answer, Call, Endpoint
 from sandbox.faults import Fault
 from sandbox.journal import CallRecord
 from sandbox.world import World
 
 MAX_BODY = 32 * 1024 * 1024
 
-log = logging.getLogger("sandbox")
+
+class Visit(Protocol):
+    """One call at its platform."""
+
+    def read(self, query: Mapping[str, str], body: bytes) -> None:
+        """The call has been read whole."""
+        ...
+
+    def answer(self, fault: Fault | None) -> wire.Reply:
+        """Serve it, whatever becomes of the answer; of *fault* only what the platform itself would do counts."""
+        ...
+
+    def refuse(self, fault: Fault) -> wire.Reply:
+        """The answer with the errcode of *fault*, as the platform words it."""
+        ...
+
+
+class Platform(Protocol):
+    """What stands behind a front door."""
+
+    def open(self, record: CallRecord, scope: Scope) -> Visit:
+        """A call has arrived, of which only the head was read."""
+        ...
 
 
 class Gateway:
-    """A raw ASGI app over a table of endpoints: one dictionary look-up, no middleware."""
+    """A raw ASGI app in front of one platform, without middleware."""
 
-    def __init__(self, world: World, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, world: World, platform: Platform) -> None:
         self._world = world
-        self._endpoints = endpoints
+        self._platform = platform
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP call."""
         world = self._world
         send = self._dated(send)
         record = self._record(scope)
+        visit = self._platform.open(record, scope)
         fault = world.faults.before_read(record.path) if world.faults else None
         try:
             if fault is not None:
@@ -45,9 +64,10 @@ class Gateway:
                 return
             record.body, record.body_size = body[: world.profile.body_bytes_kept], len(body)
             query = dict(parse_qsl(record.query, keep_blank_values=True)) if record.query else {}
+            visit.read(query, body)
             if world.faults and (fault := world.faults.strike(record.path, body, query)) is not None:
                 self._strike(record, fault)
-            await self._serve(scope, receive, send, record, query, body, fault)
+            await self._serve(scope, receive, send, record, visit, fault)
         finally:
             world.journal.answered(record)
 
@@ -115,8 +135,7 @@ class Gateway:
         receive: Receive,
         send: Send,
         record: CallRecord,
-        query: Mapping[str, str],
-        body: bytes,
+        visit: Visit,
         fault: Fault | None,
     ) -> None:
         world, path = self._world, record.path
@@ -124,71 +143,34 @@ class Gateway:
         try:
             if fault is not None and fault.latency_ms:
                 await world.closing.wait(fault.latency_ms / 1000)
-            if fault is None or fault.accepted:
-                reply = self._answer(record, query, body)
-            else:
-                reply = wire.Reply(200, b"{}")
+            happens = fault is None or fault.accepted
+            reply = visit.answer(fault) if happens else wire.Reply(200, b"{}")
         finally:
             world.in_flight[path] -= 1
         if fault is None:
             record.http_status = reply.status
             await wire.send_reply(send, reply)
         else:
-            await self._harm(scope, receive, send, record, fault, reply)
-
-    def _answer(self, record: CallRecord, query: Mapping[str, str], body: bytes) -> wire.Reply:
-        world = self._world
-        endpoint = self._endpoints.get(record.path)
-        if endpoint is None:
-            text = f"{record.path} is not simulated"
-            return wire.Reply(404, orjson.dumps({"errcode": 404, "errmsg": text}))
-        call = Call(world, query, body, record, world.clock.now())
-        try:
-            answer = self._handle(endpoint, call)
-        except Refused as refused:
-            record.errcode = refused.errcode
-            failure = refusal(refused.errcode, refused.text, record.client, call.now)
-            return wire.Reply(200, orjson.dumps({**failure, **refused.extra}))
-        record.errcode = 0
-        if isinstance(answer, Blob):
-            headers = {**answer.headers, "content-disposition": f'attachment; filename="{answer.filename}"'}
-            return wire.Reply(200, answer.content, answer.content_type, headers)
-        return wire.Reply(200, orjson.dumps(answer))
-
-    def _handle(self, endpoint: Endpoint, call: Call) -> Answer:
-        world = self._world
-        path = call.record.path
-        if len(call.body) > MAX_BODY:
-            raise Refused(40206, "request body too large")
-        if call.record.method != endpoint.method:
-            raise Refused(40063)
-        if world.profile.concurrent_calls and world.in_flight[path] > world.profile.concurrent_calls:
-            raise Refused(45033)
-        if endpoint.kinds is not None:
-            call.admit(endpoint.kinds)
-        limit = world.profile.endpoint_per_minute
-        if endpoint.counted and limit:
-            key = f"{call.corp_id}{path}"
-            if not world.minute.room(key, limit, call.now, world.profile.rate_window):
-                raise Refused(45009)
-            world.minute.take(key, call.now)
-        return endpoint.handle(call)
+            await self._harm(scope, receive, send, record, visit, fault, reply)
 
     async def _harm(
-        self, scope: Scope, receive: Receive, send: Send, record: CallRecord, fault: Fault, reply: wire.Reply
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        record: CallRecord,
+        visit: Visit,
+        fault: Fault,
+        reply: wire.Reply,
     ) -> None:
         if fault.drop is not None:
             await wire.drop(scope, receive, reset=fault.reset)
             return
         if fault.hang:
-            await self._hang(scope, receive)
+            await self._hang(scope, receive, record)
             return
         if fault.errcode is not None:
-            record.errcode = fault.errcode
-            failure: dict[str, Any] = refusal(
-                fault.errcode, fault.errmsg, record.client, self._world.clock.now()
-            )
-            reply = wire.Reply(200, orjson.dumps(failure))
+            reply = visit.refuse(fault)
         elif fault.http_status is not None:
             record.errcode = None
             reply = wire.status_reply(fault.http_status, fault.text, fault.headers)
@@ -202,7 +184,7 @@ class Gateway:
         else:
             await wire.send_reply(send, reply)
 
-    async def _hang(self, scope: Scope, receive: Receive) -> None:
+    async def _hang(self, scope: Scope, receive: Receive, record: CallRecord) -> None:
         """Say nothing until the client leaves or the server stops."""
         leaving = asyncio.ensure_future(wire.client_left(receive))
         stopping = asyncio.ensure_future(self._world.closing.wait(86_400))
@@ -210,5 +192,6 @@ class Gateway:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        if not leaving.done() or leaving.cancelled():
+        record.client_left = leaving.done() and not leaving.cancelled()
+        if not record.client_left:
             await wire.drop(scope, receive, reset=False)

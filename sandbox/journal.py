@@ -75,7 +75,10 @@ class Arrival:
 
 @dataclass(slots=True)
 class CallRecord:
-    """One API call. `http_status` is None while it is unanswered, and stays so when it never was."""
+    """One API call. `http_status` is None while it is unanswered, and stays so when it never was.
+
+    `client_left`: it was left without an answer until the client closed the connection.
+    """
 
     number: int
     at: float
@@ -87,9 +90,10 @@ class CallRecord:
     content_type: str
     traceparent: str
     client: str
-    errcode: int | None = None
+    errcode: int | str | None = None
     http_status: int | None = None
     fault: str | None = None
+    client_left: bool = False
 
     def view(self) -> dict[str, object]:
         """As `GET /sandbox/requests` shows it: secrets masked, the body parsed where it is JSON."""
@@ -110,6 +114,7 @@ class CallRecord:
             "errcode": self.errcode,
             "http_status": self.http_status,
             "fault": self.fault,
+            "client_left": self.client_left,
         }
 
     def _body(self) -> object:

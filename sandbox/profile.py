@@ -95,10 +95,23 @@ class Profile:
     """Most items of one answer of sync_msg, whatever limit was asked for; 0: as many as asked."""
     kf_accounts: int = 5000
 
+    ai_arrears: bool = False
+    """Whether DashScope's account owes money: every call is refused (Arrearage)."""
+    ai_requests_per_minute: int = 0
+    """Calls of DashScope's account per minute (Throttling.RateQuota); the platform's depends on account and model."""
+    ai_tokens_per_minute: int = 0
+    """Tokens of the account per minute, counted when an answer is made (Throttling.AllocationQuota)."""
+    ai_burst_per_second: int = 0
+    """Calls of the account within one second (Throttling.BurstRate)."""
+    ai_session_seconds: int = 3600
+    """How long a conversation (session_id) is remembered after its last turn."""
+    ai_session_rounds: int = 50
+
     media_ttl_seconds: int = 3 * 86_400
     media_bytes_kept: int = 256 * 1024 * 1024
     messages_kept: int = 50_000
     requests_kept: int = 200_000
+    ai_requests_kept: int = 10_000
     body_bytes_kept: int = 16 * 1024
     """How much of each request body the journal keeps."""
 

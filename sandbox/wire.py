@@ -29,11 +29,18 @@ class Reply:
     body: bytes
     content_type: str = _JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    streamed: bool = False
+    """Sent event by event, without a length said before."""
 
 
 async def send_reply(send: Send, reply: Reply) -> None:
     """Answer in full."""
     await _start(send, reply)
+    if reply.streamed:
+        for event in reply.body.split(b"\n\n")[:-1]:
+            await send({"type": "http.response.body", "body": event + b"\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     await send({"type": "http.response.body", "body": reply.body})
 
 
@@ -112,7 +119,9 @@ def _bomb() -> bytes:
 
 
 async def _start(send: Send, reply: Reply) -> None:
-    headers = [(b"content-type", reply.content_type.encode()), (b"content-length", b"%d" % len(reply.body))]
+    headers = [(b"content-type", reply.content_type.encode())]
+    if not reply.streamed:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
     if reply.headers:
         headers += [
             (name.lower().encode("latin-1"), value.encode("utf-8")) for name, value in reply.headers.items()

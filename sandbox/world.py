@@ -8,6 +8,7 @@ from sandbox.callbacks import Callbacks
 from sandbox.clock import SandboxClock
 from sandbox.codes import Codes
 from sandbox.courier import Courier
+from sandbox.dashscope.account import Account
 from sandbox.directory import Directory
 from sandbox.faults import Faults
 from sandbox.journal import Journal
@@ -18,7 +19,7 @@ from sandbox.tokens import Tokens
 from sandbox.wakeup import Signal
 from sandbox.windows import RateWindows
 
-PARTS = ("callbacks", "clock", "directory", "faults", "journal", "kf", "limits", "media", "tokens")
+PARTS = ("ai", "callbacks", "clock", "directory", "faults", "journal", "kf", "limits", "media", "tokens")
 
 
 class World:
@@ -35,6 +36,7 @@ class World:
         self.courier = Courier(self.callbacks, self.clock)
         self.codes = Codes(self.new_id)
         self.kf = Desk(profile, self.directory, self.journal, self.courier, self.new_id)
+        self.ai = Account(profile)
         self.media = MediaStore(profile)
         self.minute = RateWindows(60)
         self.hour = RateWindows(3600)
@@ -54,6 +56,7 @@ class World:
     def reset(self, keep: Collection[str] = ()) -> None:
         """Back to the start, except the parts to keep (of PARTS). Numbering goes on; the profile stays."""
         clears = {
+            "ai": self.ai.clear,
             "callbacks": self._clear_callbacks,
             "clock": self.clock.reset,
             "directory": self.directory.clear,

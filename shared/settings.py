@@ -194,6 +194,8 @@ class DashScope(Group):
     """API key of the workspace that holds the apps."""
     app_ids: dict[str, str] = Field(default={}, exclude=True)
     """App id by app type in lower case (``app3_clue``), from ``DASHSCOPE_APP_ID_<APP TYPE>``."""
+    trace_content: bool = False
+    """Whether spans bear what applications were asked and answered, masked and cut; people's data is among it."""
 
 
 class Ai(Group):
@@ -383,9 +385,14 @@ class Settings(BaseSettings):
         return self.wecom_base_url or WECOM_API
 
     @property
+    def dashscope_url(self) -> str:
+        """Where DashScope is called: as configured, else the real one."""
+        return self.dashscope_base_url or DASHSCOPE_API
+
+    @property
     def allowed_hosts(self) -> frozenset[str]:
         """The only hosts vendor calls may go to, as ``host`` in lower case."""
-        urls = (self.wecom_url, self.dashscope_base_url or DASHSCOPE_API)
+        urls = (self.wecom_url, self.dashscope_url)
         return frozenset(host for url in urls if (host := urlsplit(url).hostname))
 
     def target(self, service: str) -> str:

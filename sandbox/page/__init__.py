@@ -1,4 +1,6 @@
-"""The page at `/`: phones and groups as they receive, and customers' phones to type on, over server-sent events."""
+"""The page at `/`: phones and groups as they receive, customers' phones to type on, and what AI applications were asked;
+over server-sent events.
+"""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,6 +22,7 @@ _HERE = Path(__file__).parent
 _BATCH = 300
 _HISTORY = 500
 _CHATS = 200
+_AI_CALLS = 20
 _HEARTBEAT_SECONDS = 5.0
 _CSP = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STATIC = {"style.css": "text/css; charset=utf-8", "app.js": "text/javascript; charset=utf-8"}
@@ -39,6 +42,8 @@ def _state(world: World) -> dict[str, object]:
         "recalled": list(world.journal.recalled),
         "updated": [arrival.view() for arrival in world.journal.updated],
         "kf": _kf(world),
+        "ai": [call.brief() for call in islice(world.ai.calls.newest_first(), _AI_CALLS)],
+        "ai_tokens": world.ai.total.view()["total_tokens"],
     }
 
 

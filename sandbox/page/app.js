@@ -135,7 +135,7 @@ function tick() {
   $("clock").textContent = now.toLocaleString("zh-CN", { hour12: false });
 }
 function describe(f) {
-  const what = f.errcode !== undefined ? `errcode ${f.errcode}` : f.http_status ? `HTTP ${f.http_status}` : f.drop ? `断线 ${f.drop}` : f.malformed ? `坏应答 ${f.malformed}` : f.hang ? "不应答" : f.drip_ms ? "逐字应答" : f.short ? "半截应答" : `延迟 ${f.latency_ms} ms`;
+  const what = f.errcode !== undefined ? `errcode ${f.errcode}` : f.http_status ? `HTTP ${f.http_status}` : f.drop ? `断线 ${f.drop}` : f.malformed ? `坏应答 ${f.malformed}` : f.spoil ? `坏回答 ${f.spoil}` : f.hang ? "不应答" : f.drip_ms ? "逐字应答" : f.short ? "半截应答" : `延迟 ${f.latency_ms} ms`;
   return `${what} · ${f.path === "*" ? "全部接口" : f.path} · ${f.applied}${f.count ? `/${f.count}` : ""} 次 ✕`;
 }
 function state(s) {
@@ -149,7 +149,17 @@ function state(s) {
   for (const msgid of s.recalled) for (const item of document.querySelectorAll(`[data-msgid="${CSS.escape(msgid)}"]`)) item.classList.add("gone");
   for (const m of s.updated) { const item = shown.get(String(m.number)); if (item) item.querySelector(".bubble").innerHTML = content(m); }
   kf(s.kf);
+  ai(s.ai, s.ai_tokens);
   tick();
+}
+function ai(calls, tokens) {
+  $("ai").hidden = calls.length === 0;
+  $("ai-n").textContent = calls.length;
+  $("ai-tokens").textContent = tokens;
+  $("ai-calls").innerHTML = calls.map((c) => {
+    const end = c.http_status === null ? "未应答" : c.code || `HTTP ${c.http_status}`;
+    return `<article><h4>${esc(c.app_id)} <small>${esc(new Date(c.at).toLocaleTimeString("zh-CN", { hour12: false }))} · ${esc(end)} · ${c.input_tokens}+${c.output_tokens} tokens</small></h4><pre>${esc(c.prompt)}</pre>${c.reply === null ? "" : `<pre class="reply">${esc(c.reply)}</pre>`}</article>`;
+  }).join("");
 }
 const STATES = ["未处理", "智能助手", "待接入池", "人工接待", "已结束"];
 function kf(s) {

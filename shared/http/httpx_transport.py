@@ -22,8 +22,10 @@ _UNCLEAR: dict[Kind, type[httpx.TransportError]] = {
     Kind.RESET: httpx.ReadError,
     Kind.TOO_LARGE: httpx.ReadError,
 }
-# The Caller frames messages, negotiates codings and undoes them itself.
-_OURS_OUT = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding"})
+# The Caller says who it is, frames messages, negotiates codings and undoes them itself.
+_OURS_OUT = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "user-agent"}
+)
 _OURS_IN = frozenset({"connection", "content-length", "transfer-encoding", "content-encoding"})
 
 

@@ -1,6 +1,7 @@
 """Figures for Prometheus: every one declared here, with its unit and what it means.
 
-Labels are few and bounded (a service, a channel, an outcome): never an id, never a person.
+Labels are few and bounded (a service, a channel, an outcome): never an id, never a person. Those of AI calls have the
+names and labels of OpenTelemetry's conventions for generative AI.
 """
 
 from __future__ import annotations
@@ -92,6 +93,18 @@ BUDGET_TOKENS: Final = Level(
 BREAKER_OPEN: Final = Level("reach_breaker_open", "1 while the circuit is open", ("service", "breaker"))
 BREAKER_ALERTS: Final = Count(
     "reach_breaker_alerts", "Openings told by another way: sent, undeliverable", ("service", "outcome")
+)
+AI_CALL_SECONDS: Final = Spread(
+    "gen_ai_client_operation_duration_seconds",
+    "How long calls of AI applications take; error_type is empty for an answer",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_agent_name", "error_type"),
+    (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84),
+)
+AI_CALL_TOKENS: Final = Spread(
+    "gen_ai_client_token_usage",
+    "Tokens of an answered call: input, output",
+    ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_agent_name", "gen_ai_token_type"),
+    (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576),
 )
 CALLBACKS: Final = Count("reach_callbacks", "Vendor callbacks by verdict", ("service", "door", "verdict"))
 KF_PULLS: Final = Count(

@@ -3,6 +3,7 @@ from typing import Any
 
 import orjson
 
+from tests.sandbox.ai import KEY, ask
 from tests.sandbox.conftest import Client
 from tests.sandbox.kf import WM, Kf
 
@@ -58,6 +59,15 @@ async def test_the_stream_carries_clock_faults_and_totals(client: Client) -> Non
     assert state["clock"]["frozen"] is True
     assert state["faults"][0]["errcode"] == -1
     assert state["totals"]["delivered"] == 0
+
+
+async def test_the_stream_carries_what_ai_applications_were_asked(client: Client) -> None:
+    await ask(client, "长" * 5000)
+    state = await events(client, "state")
+    (call,) = state["ai"]
+    assert (call["app_id"], call["prompt"], call["http_status"]) == ("app1", "长" * 600, 200)
+    assert state["ai_tokens"] == call["input_tokens"] + call["output_tokens"]
+    assert KEY not in str(state)
 
 
 async def test_a_customers_phone_shows_both_sides_of_its_chat(kf: Kf) -> None:
