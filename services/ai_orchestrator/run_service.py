@@ -27,7 +27,7 @@ from shared.errors import Invalid
 from shared.events.canonical import Unreadable
 from shared.events.envelope import make_event
 from shared.ids import new_id
-from shared.rpc.calls import GENERATION, CallClass, remaining
+from shared.rpc.calls import remaining
 from shared.rpc.fields import from_struct, optional_timestamp
 from shared.rpc.once import once_of
 from shared.rpc.paging import PageTokens, page_size
@@ -46,9 +46,6 @@ SCOPES: Final[Mapping[str, str]] = {
     f"{SERVICE}/Explain": "ai.read",
 }
 """The scope each method needs."""
-
-SPECIAL: Final[Mapping[str, CallClass]] = {f"{SERVICE}/RunApp": GENERATION}
-"""Methods that take the time an application takes."""
 
 _WAIT_MOST: Final = 180.0
 _USUAL: Final = timedelta(days=2)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.planning import Pace, Site
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
@@ -32,10 +33,14 @@ from services.ai_orchestrator.pipeline.settling import Settler
 from services.ai_orchestrator.pipeline.starting import Starter
 from services.ai_orchestrator.store import run_reading, runs
 from services.ai_orchestrator.subscriptions import Intake
+from services.ai_orchestrator.usecases.copywriting import Ran
 from services.ai_orchestrator.usecases.runs import Runs
 from shared.audit import AuditLog
 from shared.clock import Clock
 from shared.db.engine import Database
+from shared.db.once import Once
+from shared.errors import Unavailable
+from shared.rpc.calls import remaining
 from shared.settings import Settings
 from shared.supervise import Loop
 from shared.telemetry.metrics import Metrics
@@ -44,6 +49,10 @@ from shared.values import value_class
 
 ACTIVE: Final = timedelta(days=30)
 """A store for which nothing was started for so long is not prepared for."""
+
+
+MOST: Final = 180.0
+"""Seconds that somebody waits for an app."""
 
 
 @value_class
@@ -169,6 +178,21 @@ class RunsSide:
         await self._database.transact(lambda conn: self._book.keep(conn, self._clock.now()))
         if self._database.dialect == "sqlite":
             await self.engine.take_over_orphans()
+
+    async def ask(
+        self, app_type: str, subject: Subject, *, arguments: Mapping[str, Any], trigger: str, once: Once
+    ) -> Ran:
+        """See ``usecases.copywriting.RunApp``."""
+        wait = timedelta(seconds=remaining(MOST))
+        view = await self.runs.run_app(
+            app_type, subject, once=once, wait=wait, trigger=trigger, arguments=arguments
+        )
+        (step,) = view.steps
+        if step["result"] is None:
+            why = step["reason"] or "it is still being asked"
+            text = f"{app_type} has no result: {why}; see run {step['run_id']}"
+            raise Unavailable("DEPENDENCY_DOWN", text, dependency="dashscope")
+        return Ran(step["run_id"], step["result"])
 
     @property
     def loops(self) -> Mapping[str, Loop]:

@@ -10,16 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
-from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
-from services.ai_orchestrator.domain.lifecycle import RunStatus
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
+from services.ai_orchestrator.domain.lifecycle import RunStatus
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.domain.planning import Site
+from services.ai_orchestrator.domain.reading import Bad
 from shared.events.kinds import Event
 from shared.values import value_class
-from services.ai_orchestrator.domain.reading import Bad
 
-__all__ = ["Alerts", "Bad", "Gates", "Materials", "Provider", "Results"]
+__all__ = [
+    "ActiveStores",
+    "Alerts",
+    "Announce",
+    "Bad",
+    "Gates",
+    "Learn",
+    "Mask",
+    "Materials",
+    "Provider",
+    "Results",
+    "RunEnded",
+    "Sites",
+    "Waiting",
+]
 
 
 class Provider(Protocol):

@@ -21,6 +21,7 @@ from services.ai_orchestrator.store import runs
 from services.ai_orchestrator.store.run_tables import attempt, chain_run, step_run
 from shared.clock import ManualClock
 from shared.db.engine import Database
+from tests.e2e.harness import eventually
 from tests.ai_orchestrator.runs.bench import NOON, STORE, Replica, World, problem, shut
 
 LEASE = timedelta(seconds=10)
@@ -171,6 +172,9 @@ async def test_prewarm_killed_at_item_30_asks_for_the_other_42_only(
     assert [one.verdict for one in plan.steps] == ["ask"] * 72
     assert plan.steps[0].name == "app2_finance:this_month"
 
+    async def thirty() -> bool:
+        return len([row for row in await replica.rows(step_run) if row.status == "completed"]) == 30
+
     async def script(call: Call, before: int) -> Any:
         if len(world.calls) > 30:
             await asyncio.sleep(60)
@@ -186,8 +190,7 @@ async def test_prewarm_killed_at_item_30_asks_for_the_other_42_only(
 
     loop = asyncio.create_task(turning())
     await world.until_asked(38)
-    while len([one for one in await replica.rows(step_run) if one.status == "completed"]) < 30:
-        await asyncio.sleep(0.02)
+    await eventually(thirty)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     await replica.kill()
@@ -209,7 +212,7 @@ async def test_prewarm_killed_at_item_30_asks_for_the_other_42_only(
 
 async def test_prewarm_is_as_wide_as_it_may_be_and_fast(replica: Replica, world: World) -> None:
     world.latency = 0.12
-    run_id = (await replica.trigger("dws.completed", NOBODY)).run_id
+    await replica.trigger("dws.completed", NOBODY)
     engine = replica.side.engine
     widest = 0
 

@@ -8,7 +8,7 @@ from alembic import op
 from shared.db.types import Instant
 
 revision = "0002"
-down_revision = None
+down_revision = "0001"
 branch_labels = None
 depends_on = None
 
