@@ -66,7 +66,9 @@ class Club:
 async def club(tmp_path: Path) -> AsyncIterator[Club]:
     async with sandbox() as world:
         more = {"dashscope_base_url": f"{world.url}/api/v1", "DASHSCOPE_API_KEY": "sk-test", **IDS}
-        async with embedded(world.url, tmp_path / "home", builds=[build], default_store=STORE, **more) as reach:
+        async with embedded(
+            world.url, tmp_path / "home", builds=[build], default_store=STORE, **more
+        ) as reach:
             yield Club(reach, world)
 
 
@@ -99,7 +101,12 @@ async def test_a_settled_visit_becomes_results_and_every_request_has_its_record(
     assert len(plan.steps) == 72
     assert len(await club.requests()) == 5
     copy = await club.stub.GenerateCopy(
-        copy_pb2.GenerateCopyRequest(store_id=STORE, theme="周末双人套餐", idempotency_key="c1")
+        copy_pb2.GenerateCopyRequest(
+            store_id=STORE,
+            scenario=copy_pb2.COPY_SCENARIO_CUSTOMER_CAMPAIGN,
+            theme="周末双人套餐",
+            idempotency_key="c1",
+        )
     )
     assert copy.candidates
     rerun = await club.stub.RerunRun(pb.RerunRunRequest(run_id=run.run_id, from_step="app7_customer"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.lifecycle import Part
-from services.ai_orchestrator.domain.planning import ALL, Site, lacking
+from services.ai_orchestrator.domain.planning import ALL, Site, about, lacking
 from shared.errors import Invalid
 
 
@@ -28,9 +27,7 @@ def checked(app: AppDefinition, subject: Subject, site: Site, apps: Iterable[App
         raise Invalid.field(
             "subject.area", f"the whole store is {' or '.join(whole) or 'another app'}'s; name an area"
         )
-    if "time_dimension" in app.needs and not subject.area:
-        return replace(subject, area=ALL)
-    return subject
+    return about(app, subject)
 
 
 def asked_anew(parts: Sequence[Part], from_step: str) -> set[str]:

@@ -10,7 +10,12 @@ from itertools import product
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from services.ai_orchestrator.domain.definitions import ChainDefinition, StepDefinition, Subject
+from services.ai_orchestrator.domain.definitions import (
+    AppDefinition,
+    ChainDefinition,
+    StepDefinition,
+    Subject,
+)
 from shared.values import value_class
 
 ALL: Final = "all"
@@ -100,6 +105,14 @@ def _repeated(step: StepDefinition, subject: Subject, site: Site) -> Sequence[tu
         )
         for chosen in product(*lists)
     ]
+
+
+def about(app: AppDefinition, subject: Subject) -> Subject:
+    """What an app is told of a subject: what it needs and no more, so that the same facts make the same prompt."""
+    told = {part: value for part, value in subject.parts.items() if part in app.needs}
+    if "time_dimension" in app.needs:
+        told["area"] = subject.area or ALL
+    return Subject(subject.store_id, **told)
 
 
 def day_of(now: datetime, zone: ZoneInfo) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
-from services.ai_orchestrator.domain.planning import Pace, Site, day_of, dedup_key, limit_of, plan
+from services.ai_orchestrator.domain.planning import Pace, Site, about, day_of, dedup_key, limit_of, plan
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
 from services.ai_orchestrator.pipeline.ports import Results, Sites
@@ -210,7 +210,7 @@ class Starter:
                 step.name,
                 step.app_type,
                 (app := self._book.apps[step.app_type]).version,
-                step.subject,
+                about(app, step.subject),
                 step.after,
                 lane=lane_of(app, step.subject),
             )

@@ -15,7 +15,7 @@ from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefi
 from services.ai_orchestrator.domain.gating import Refusal, Refused, refusal_error
 from services.ai_orchestrator.domain.lifecycle import Part, StepStatus
 from services.ai_orchestrator.domain.material import Prompt
-from services.ai_orchestrator.domain.planning import Pace, day_of, dedup_key, lacking, limit_of, plan
+from services.ai_orchestrator.domain.planning import Pace, about, day_of, dedup_key, lacking, limit_of, plan
 from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import ENDED, Ending
@@ -166,7 +166,7 @@ class Runs:
             run_id = await runs.by_key(conn, subject.store_id, key)
             for step in plan(chain, subject, site):
                 app = self._book.apps[step.app_type]
-                verdict, tokens = await self._verdict(conn, app, step.subject, now)
+                verdict, tokens = await self._verdict(conn, app, about(app, step.subject), now)
                 if verdict != "ask" and asked & set(step.after):
                     verdict, tokens = "depends", await self._estimate(conn, app, 0)
                 if verdict in ("ask", "depends"):

@@ -21,8 +21,8 @@ from services.ai_orchestrator.store import runs
 from services.ai_orchestrator.store.run_tables import attempt, chain_run, step_run
 from shared.clock import ManualClock
 from shared.db.engine import Database
-from tests.e2e.harness import eventually
 from tests.ai_orchestrator.runs.bench import NOON, STORE, Replica, World, problem, shut
+from tests.e2e.harness import eventually
 
 LEASE = timedelta(seconds=10)
 NOBODY = ""
