@@ -13,6 +13,7 @@ from cli import (
     demonstrating,
     doctor,
     explaining,
+    facts,
     migrating,
     policy,
     probing,
@@ -44,6 +45,7 @@ app.command("publish", rich_help_panel=_USE)(publishing.publish)
 app.command("send", rich_help_panel=_USE)(sending.send)
 app.command("explain", rich_help_panel=_USE)(explaining.explain)
 app.command("stats", rich_help_panel=_USE)(counting.stats)
+app.add_typer(facts.app, name="facts", rich_help_panel=_USE)
 app.add_typer(roles.app, name="roles", rich_help_panel=_USE)
 app.add_typer(rules.app, name="rules", rich_help_panel=_USE)
 app.add_typer(policy.app, name="policy", rich_help_panel=_USE)

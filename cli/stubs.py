@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
 from reach.kf_session.v1 import kf_session_service_pb2, kf_session_service_pb2_grpc
 from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
 from reach.ops.v1 import ops_service_pb2, ops_service_pb2_grpc
@@ -15,6 +16,7 @@ from shared.settings import Settings
 
 _OPS = ops_service_pb2.DESCRIPTOR.services_by_name["OpsService"]
 _KF = kf_session_service_pb2.DESCRIPTOR.services_by_name["KfSessionService"]
+_AI = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 _NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
 
 
@@ -37,3 +39,10 @@ async def kf(chosen: Settings) -> AsyncIterator[Any]:
     """The stub of kf_session."""
     async with calling(chosen, "kf_session", _KF) as channel:
         yield kf_session_service_pb2_grpc.KfSessionServiceStub(channel)
+
+
+@asynccontextmanager
+async def ai_orchestrator(chosen: Settings) -> AsyncIterator[Any]:
+    """The stub of ai_orchestrator."""
+    async with calling(chosen, "ai_orchestrator", _AI) as channel:
+        yield ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceStub(channel)

@@ -198,6 +198,27 @@ class DashScope(Group):
     """Whether spans bear what applications were asked and answered, masked and cut; people's data is among it."""
 
 
+class Ai(Group):
+    """AI chains: how many steps at once, and when the store's figures are prepared."""
+
+    env_prefix: ClassVar[str] = "REACH_AI_"
+
+    at_once: int = Field(default=16, ge=1, le=200)
+    """Steps that one replica has under way."""
+    prewarm_at_once: int = Field(default=8, ge=1, le=100)
+    """Of which for prewarm, and how wide one prewarm run is."""
+    step_limit: Duration = timedelta(seconds=180)
+    """How long a step may take, its repeats included; a chain has five times as long."""
+    quiet_period: Duration = timedelta(minutes=30)
+    """How long later facts of a day gather before a chain runs once more for them."""
+    prewarm_cron: Cron = "0 10 * * *"
+    """When every active store's figures are prepared: a cron line of five fields, in the default time zone."""
+    words_kept: Duration = timedelta(days=30)
+    """How long prompts and responses are kept, masked."""
+    runs_kept: Duration = timedelta(days=90)
+    """How long runs and the record of every request are kept."""
+
+
 class Auth(Group):
     """Who may call over gRPC, and over what. Beyond loopback TLS is required."""
 
@@ -252,6 +273,27 @@ class Limits(Group):
     """How long that is at first; twice as long after each try that fails again."""
     breaker_open_most: Duration = timedelta(minutes=10)
     """The longest that it becomes."""
+    ai_breaker_failures: int = Field(default=5, ge=1, le=10)
+    """Failures among the last ten calls of an AI application after which it is not called for a while; three time-outs
+    in a row do as well."""
+    ai_breaker_open: Duration = timedelta(seconds=30)
+    """How long that is at first; twice as long after each try that fails again."""
+    ai_breaker_open_most: Duration = timedelta(minutes=5)
+    """The longest that it becomes."""
+    ai_store_per_minute: int = Field(default=120, ge=1, le=100_000)
+    """AI calls a minute for one store."""
+    ai_per_minute: int = Field(default=600, ge=1, le=100_000)
+    """AI calls a minute for all stores together; the platform counts by account."""
+    ai_store_tokens_per_day: int = Field(default=2_000_000, ge=0, le=10**15)
+    """Tokens one store may spend a day, where SetBudget said nothing."""
+    ai_store_tokens_per_month: int = Field(default=40_000_000, ge=0, le=10**15)
+    """Tokens one store may spend a month."""
+    ai_tokens_per_day: int = Field(default=100_000_000, ge=0, le=10**15)
+    """Tokens all stores together may spend a day."""
+    ai_tokens_per_month: int = Field(default=2_000_000_000, ge=0, le=10**15)
+    """Tokens all stores together may spend a month."""
+    ai_prewarm_percent: int = Field(default=80, ge=1, le=100)
+    """How much of each AI rate and budget work may take that nobody waits for."""
 
 
 class Settings(BaseSettings):
@@ -317,6 +359,7 @@ class Settings(BaseSettings):
     wecom: WeCom = WeCom()
     kf: Kf = Kf()
     dashscope: DashScope = DashScope()
+    ai: Ai = Ai()
     limits: Limits = Limits()
 
     @classmethod

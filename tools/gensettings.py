@@ -63,6 +63,7 @@ GROUPS: Final[Mapping[str, tuple[str, str]]] = {
         "The AI orchestrator calls 百炼 applications with it. App ids are `DASHSCOPE_APP_ID_<APP TYPE>`, for example "
         "`DASHSCOPE_APP_ID_APP3_CLUE`.",
     ),
+    "ai": ("AI chains", "How ai_orchestrator runs chains and prepares figures."),
     "limits": ("Limits", "Each default is right for most."),
 }
 

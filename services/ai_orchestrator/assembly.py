@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
-from services.ai_orchestrator.domain.definitions import Subject
+from services.ai_orchestrator.definition_files import load_apps, load_chains
+from services.ai_orchestrator.domain.masking import kept
+from services.ai_orchestrator.facts_side import FactsSide
+from services.ai_orchestrator.gates_side import GatesSide
+from services.ai_orchestrator.pipeline.book import Book
+from services.ai_orchestrator.pipeline.waiting import WaitingSteps
+from services.ai_orchestrator.provider_side import provider_side
 from services.ai_orchestrator.results_side import ResultsSide
+from services.ai_orchestrator.runs_side import Neighbours, RunsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
 from services.ai_orchestrator.unknowns import NothingUnknown
-from services.ai_orchestrator.usecases.copywriting import Copywriting, Ran
 from shared.audit import AuditLog
-from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
-from shared.db.once import Once
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.ops.part import Part
@@ -31,24 +34,46 @@ LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" 
 
 async def build(resources: Resources) -> Service:
     """Open ai_orchestrator's database and wire ai_orchestrator."""
-    settings, clock = resources.settings, resources.clock
+    settings, clock, numbers = resources.settings, resources.clock, resources.numbers
     database = await resources.database(NAME, LOCATIONS)
     credentials = Credentials(database, resources.key, clock)
     await credentials.seed(settings)
     audit = AuditLog(database.dialect, resources.key)
 
-    # -- gates --
-
-    # -- facts --
-
-    # -- results --
+    zone = settings.default_zone
+    gates = GatesSide(database, audit, clock, numbers, settings.limits, zone, WaitingSteps(database))
+    facts = FactsSide(database, clock, settings)
     results = ResultsSide(database, audit, clock)
-
-    # -- runs --
-
-    servicer = AiOrchestratorServicer(
-        results, Copywriting(_no_app), resources.tokens, clock, settings.default_store
+    runs = RunsSide(
+        database,
+        Book(load_apps(), load_chains()),
+        settings,
+        audit,
+        clock,
+        numbers,
+        resources.owner,
+        Neighbours(
+            provider=await provider_side(resources),
+            gates=gates.gates,
+            materials=facts.materials,
+            results=results.keeping,
+            alerts=results.alerting,
+            announce=results.announce_run,
+            learn=facts.learn,
+            types=facts.types,
+            sites=facts.site_of,
+            stores=facts.active_stores,
+            mask=kept,
+            purges=[gates.purge, results.purge],
+        ),
     )
+    await runs.open()
+    servicer = AiOrchestratorServicer(
+        runs, gates, facts, results, resources.tokens, clock, settings.default_store
+    )
+
+    async def flush() -> None:
+        """Everything is written when it is known."""
 
     return Service(
         name=NAME,
@@ -57,42 +82,21 @@ async def build(resources: Resources) -> Service:
         ],
         rpc_names=[SERVICE],
         scopes=wire_service.SCOPES,
+        special=wire_service.SPECIAL,
         part=Part(
             service=NAME,
             database=database,
-            checks=(),
-            replay=_nothing,
+            checks=[gates.desk.check],
+            replay=runs.intake.replay,
             unknown=NothingUnknown(),
-            limits_of=lambda _: (),
+            limits_of=gates.limits_of,
             credentials=credentials,
             audit=audit,
+            breakers=gates.desk,
         ),
-        types=(),
-        handler=_nothing_of,
-        loops={},
-        drain=_drained,
-        flush=_flushed,
+        types=runs.intake.types,
+        handler=runs.intake.take,
+        loops={**gates.loops, **runs.loops},
+        drain=runs.engine.drain,
+        flush=flush,
     )
-
-
-async def _no_app(
-    app_type: str, subject: Subject, *, arguments: Mapping[str, Any], trigger: str, once: Once
-) -> Ran:
-    """Until the runs' region brings the engine."""
-    raise NotImplementedError
-
-
-async def _nothing(message: Incoming) -> None:
-    """Until the runs' region wires the intake."""
-
-
-async def _nothing_of(messages: Sequence[Incoming]) -> None:
-    """Likewise."""
-
-
-async def _drained(timeout: float) -> None:
-    """Until the runs' region has something in flight."""
-
-
-async def _flushed() -> None:
-    """Until the runs' region has something to write."""

@@ -186,14 +186,21 @@ class DueQueue:
         }
 
     async def claim(
-        self, connection: AsyncConnection, owner: str, now: datetime, lease: timedelta, limit: int
+        self,
+        connection: AsyncConnection,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        limit: int,
+        *,
+        least: int = LOW,
     ) -> list[RowMapping]:
-        """Take up to *limit* ready rows for *owner* until now + *lease*; rows in order of rank.
+        """Take up to *limit* ready rows for *owner* until now + *lease*; rows in order of rank, none less urgent than *least*.
 
         Rows another claimer is taking are passed over. Raises ``Overtaken`` (which `transact`
         repeats) when two claimers meet in one lane.
         """
-        parameters = {"owner": owner, "until": now + lease, "size": limit}
+        parameters = {"owner": owner, "until": now + lease, "size": limit, "least": least}
         try:
             taken = await connection.execute(self._sql.claim, parameters)
         except IntegrityError as error:

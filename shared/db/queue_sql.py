@@ -59,9 +59,10 @@ class QueueSql:
 
     def _claim(self) -> Any:
         t = self._table
+        urgent = t.c.priority <= bindparam("least", type_=Integer())
         ready = (
             select(t.c.id)
-            .where(t.c.status == self._pending, t.c.lane.is_(None) | self._is_lane_head())
+            .where(t.c.status == self._pending, urgent, t.c.lane.is_(None) | self._is_lane_head())
             .order_by(t.c.rank, t.c.id)
         )
         return self._take(ready, status=self._running)

@@ -36,6 +36,7 @@ from shared.ops.letters import park
 from shared.ops.servicer import SCOPES as OPS_SCOPES
 from shared.ops.servicer import OpsServicer
 from shared.process import HomeLock, Stop
+from shared.rpc.calls import CallClass
 from shared.rpc.guard import GuardRules
 from shared.rpc.health import HealthBoard
 from shared.rpc.server import RpcServer, TlsFiles
@@ -213,8 +214,10 @@ class Host:
         events = EventServicer(parts[0].database, resources.clock, settings.default_store)
         ops = OpsServicer(parts, resources.tokens, resources.clock)
         scopes: dict[str, str] = {**EVENT_SCOPES, **OPS_SCOPES}
+        special: dict[str, CallClass] = {}
         for service in self._services:
             scopes.update(service.scopes)
+            special.update(service.special)
         tls = None
         if auth.tls_cert_file is not None and auth.tls_key_file is not None:
             tls = TlsFiles(auth.tls_cert_file, auth.tls_key_file, auth.tls_ca_file)
@@ -225,7 +228,7 @@ class Host:
                 partial(event_service_pb2_grpc.add_EventServiceServicer_to_server, events),
                 partial(ops_service_pb2_grpc.add_OpsServiceServicer_to_server, ops),
             ],
-            rules=GuardRules(scopes, max_request_bytes=settings.limits.grpc_message_bytes),
+            rules=GuardRules(scopes, special, max_request_bytes=settings.limits.grpc_message_bytes),
             authenticator=authenticator,
             health=health,
             reflection=settings.reflection,

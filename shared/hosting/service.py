@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from shared.bus import Handler
 from shared.hosting.resources import Resources
 from shared.ops.part import Part
+from shared.rpc.calls import CallClass
 from shared.rpc.server import Registrar
 from shared.supervise import Loop
 from shared.values import value_class
@@ -49,6 +50,9 @@ class Service:
 
     flush: Callable[[], Awaitable[None]]
     """Write what is known and not written; called once, after the loops have ended."""
+
+    special: Mapping[str, CallClass] = field(default_factory=dict)
+    """Methods whose time is not what the contract suggests."""
 
     routes: Sequence[BaseRoute] = field(default_factory=tuple)
     """HTTP doors."""

@@ -40,7 +40,7 @@ class BreakerMethods(ops_service_pb2_grpc.OpsServiceServicer):
         page = found[:size]
         more = [page[-1][0], page[-1][1].key] if len(found) > size else None
         return pb.ListBreakersResponse(
-            breakers=[_breaker(service, view) for service, view in page],
+            breakers=[to_breaker(service, view) for service, view in page],
             next_page_token=self._tokens.issue(request, more) if more else "",
         )
 
@@ -54,13 +54,14 @@ class BreakerMethods(ops_service_pb2_grpc.OpsServiceServicer):
                 request.key, by=current().subject, once=once_of(SERVICE, "ResetBreaker", request)
             )
             if view is not None:
-                return pb.ResetBreakerResponse(breaker=_breaker(part.service, view))
+                return pb.ResetBreakerResponse(breaker=to_breaker(part.service, view))
         raise NotFound(
             "NOT_FOUND", f"{request.key} has never failed, so it has no breaker", resource="breaker"
         )
 
 
-def _breaker(service: str, view: BreakerView) -> pb.Breaker:
+def to_breaker(service: str, view: BreakerView) -> pb.Breaker:
+    """The wire form of a service's breaker."""
     wire = pb.Breaker(
         service=service,
         key=view.key,

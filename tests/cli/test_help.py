@@ -15,8 +15,8 @@ from tests.cli.support import environment
 
 HEAVY = ("grpc", "sqlalchemy", "pydantic", "aiormq", "aiohttp", "rich", "google", "services", "sandbox")
 COMMANDS = {
-    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "stats", "roles", "rules", "policy",
-    "doctor", "health", "dead", "audit", "breakers", "token", "credentials",
+    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "stats", "facts", "roles", "rules",
+    "policy", "doctor", "health", "dead", "audit", "breakers", "token", "credentials",
 }  # fmt: skip
 
 

@@ -42,6 +42,8 @@ class AppDefinition:
     """For one attempt, the whole of it."""
     input_max_age: timedelta = timedelta(days=30)
     """Older input is shown as stale."""
+    given: str = ""
+    """The view that a caller gives, beside those of the facts: such an app is asked through an RPC of its own."""
     clues: str = ""
     """The source under which the clues of its result replace the member's, or ``by_trigger``; empty replaces none. See
     ``domain.clues``."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from shared.errors import ReachError, Throttled, Unavailable
 from shared.values import value_class
 
 
@@ -50,3 +51,15 @@ class Refused:
     """For people: which breaker, window or budget, its figures."""
     until: datetime
     """When it could pass at the earliest."""
+
+
+def refusal_error(refused: Refused, now: datetime) -> ReachError:
+    """What a caller who waits is told of a refusal."""
+    wait = max(refused.until - now, timedelta(0))
+    match refused.refusal:
+        case Refusal.CIRCUIT_OPEN:
+            return Unavailable("CIRCUIT_OPEN", refused.detail, retry_after=wait)
+        case Refusal.RATE_LIMITED:
+            return Throttled("RATE_LIMITED", refused.detail, retry_after=wait, limit="ai")
+        case Refusal.BUDGET_EXCEEDED:
+            return Throttled("BUDGET_EXCEEDED", refused.detail, retry_after=wait, limit="ai")

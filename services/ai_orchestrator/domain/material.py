@@ -29,6 +29,8 @@ class Material:
     references: tuple[Reference, ...]
     empty: bool
     """Whether there is nothing to ask about: the step is skipped with `no_facts`."""
+    as_of: str = ""
+    """The store's local time; shown, and no part of the fingerprint."""
 
 
 @value_class

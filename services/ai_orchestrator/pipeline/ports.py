@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,11 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
-from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
+from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
+from services.ai_orchestrator.domain.lifecycle import RunStatus
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
+from services.ai_orchestrator.domain.planning import Site
 from services.ai_orchestrator.domain.reading import Bad
+from shared.events.kinds import Event
+from shared.values import value_class
 
-__all__ = ["Alerts", "Bad", "Gates", "Materials", "Provider", "Results"]
+__all__ = [
+    "ActiveStores",
+    "Alerts",
+    "Announce",
+    "Bad",
+    "Gates",
+    "Learn",
+    "Mask",
+    "Materials",
+    "Provider",
+    "Results",
+    "RunEnded",
+    "Sites",
+    "Waiting",
+]
 
 
 class Provider(Protocol):
@@ -40,6 +58,18 @@ class Gates(Protocol):
         now: datetime,
     ) -> int:
         """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
+        ...
+
+
+class Waiting(Protocol):
+    """The steps that a gate has put off, for the gates' desk: the engine's."""
+
+    async def count(self, conn: AsyncConnection, refusal: Refusal) -> int:
+        """How many wait for that gate."""
+        ...
+
+    async def release(self, conn: AsyncConnection, refusal: Refusal, now: datetime) -> None:
+        """Let those that wait for that gate be due at once: it was opened, or is to be tried again."""
         ...
 
 
@@ -128,3 +158,34 @@ class Alerts(Protocol):
         """Record an alert once for (run, step, kind), for WatchAlerts and the exchange. *kind*: circuit_open,
         rate_limited, budget_exceeded, timeout or failed."""
         ...
+
+
+@value_class
+class RunEnded:
+    """What is announced of a run: ``ai.run.`` and its status."""
+
+    run_id: str
+    store_id: str
+    chain: str
+    event_type: str
+    member_id: str
+    assistant_id: str
+    status: RunStatus
+    reason: str
+    error: str
+
+
+Announce = Callable[[AsyncConnection, RunEnded, datetime], Awaitable[None]]
+"""Writes the event into the outbox, in the caller's transaction."""
+
+Learn = Callable[[AsyncConnection, Event, datetime], Awaitable[None]]
+"""Keeps the facts of an event, in the caller's transaction. Raises ``Unreadable`` for one that has none to offer."""
+
+Sites = Callable[[AsyncConnection, str], Awaitable[Site]]
+"""How a store is looked at."""
+
+ActiveStores = Callable[[AsyncConnection, datetime], Awaitable[Sequence[str]]]
+"""The stores whose figures are worth preparing at an instant."""
+
+Mask = Callable[[str], str]
+"""Takes out of a prompt or a response what no record may hold."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, tzinfo
 
-from services.notifier.domain.breaker import Breaker
 from services.notifier.domain.routing import DEFAULT_ACCOUNT, Bindings, Role, Target, resolve
+from shared.breaker import Breaker
 from shared.values import value_class
 
 TOLD = (Role.TECH_SUPPORT, Role.MANAGER)

@@ -7,11 +7,11 @@ from datetime import datetime
 from google.protobuf.message import Message
 from reach.events.v1 import notifier_events_pb2
 
-from services.notifier.domain.breaker import Breaker
 from services.notifier.domain.lifecycle import DeliveryStatus
 from services.notifier.pipeline.settling import Settled
 from services.notifier.store.escalations import Escalated
 from services.notifier.store.reading import DeliveryView
+from shared.breaker import Breaker
 from shared.db.outbox import NewEvent
 from shared.events.envelope import PROTOBUF, binary_headers
 from shared.ids import new_id

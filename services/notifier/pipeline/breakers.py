@@ -14,21 +14,12 @@ from datetime import datetime
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier.domain.breaker import (
-    Breaker,
-    BreakerState,
-    Figures,
-    Sign,
-    Tried,
-    after,
-    probing,
-    reset,
-)
 from services.notifier.pipeline.announcing import breaker_changed
 from services.notifier.pipeline.job import Job
 from services.notifier.pipeline.settling import Settled
 from services.notifier.store import breakers as store
 from services.notifier.store.breakers import ALERT_DUE, ALERT_OVER, ALERT_SENT
+from shared.breaker import Breaker, BreakerState, Figures, Sign, Tried, after, probing, reset
 from shared.db import outbox
 from shared.settings import Limits
 from shared.telemetry import metrics

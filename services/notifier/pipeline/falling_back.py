@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.notifier.domain import fallback
 from services.notifier.domain.alerts import spoken
-from services.notifier.domain.breaker import Sign
 from services.notifier.domain.fallback import Instead
 from services.notifier.domain.lifecycle import DeliveryStatus
 from services.notifier.domain.planning import Assignment, Recipient, plan
@@ -28,6 +27,7 @@ from services.notifier.pipeline.settling import Settled
 from services.notifier.store import bins
 from services.notifier.store.tables import recipient
 from services.notifier.store.work import NewWork, Work
+from shared.breaker import Sign
 from shared.db.rows import dialect_of, insert_into
 from shared.events.kinds import Event
 

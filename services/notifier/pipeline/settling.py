@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.notifier.domain import breaker, retry
-from services.notifier.domain.breaker import Sign
 from services.notifier.domain.lifecycle import AttemptState, DeliveryStatus
 from services.notifier.domain.recipients import Refused, exceptions
 from services.notifier.domain.retry import Answer, Next, RetryClass, Spent
@@ -16,6 +15,7 @@ from services.notifier.domain.routing import Channel
 from services.notifier.domain.rules import Priority
 from services.notifier.pipeline.job import Finished, Job
 from services.notifier.store.work import AttemptOutcome, RecipientOutcome
+from shared.breaker import Sign
 from shared.db.queue import Settlement
 from shared.values import value_class
 from shared.wecom.errcodes import RetryClass as WireClass

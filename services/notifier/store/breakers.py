@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.notifier.domain.breaker import HELD, Breaker, BreakerState, probing
+from services.notifier.domain.breaker import HELD
 from services.notifier.store.tables import breaker, delivery
+from shared.breaker import Breaker
+from shared.db.breakers import BreakerRows, breaker_of
 from shared.db.queue import DEFERRED, PENDING
-from shared.db.rows import insert_into
 from shared.values import value_class
 
 ALERT_DUE, ALERT_SENT, ALERT_UNDELIVERABLE = "due", "sent", "undeliverable"
@@ -21,12 +21,10 @@ ALERT_DUE, ALERT_SENT, ALERT_UNDELIVERABLE = "due", "sent", "undeliverable"
 ALERT_OVER = "over"
 """It works again, and those who were told are to hear that as well."""
 
-_FIELDS: Final = tuple(one.name for one in fields(Breaker))
 # As the partial indexes of the queue spell them: a bound value would not find those.
 _PENDING: sa.ColumnElement[str] = sa.literal_column(f"'{PENDING}'")
 _DEFERRED: sa.ColumnElement[str] = sa.literal_column(f"'{DEFERRED}'")
 _DUE = breaker.c.alert.in_([ALERT_DUE, ALERT_OVER])
-_UNCLEAN = sa.or_(breaker.c.state != BreakerState.CLOSED.value, breaker.c.failures > 0, _DUE)
 
 
 @value_class
@@ -41,52 +39,20 @@ class Row:
     updated_by: str = ""
 
 
+def _row(row: Any) -> Row:
+    return Row(row.key, breaker_of(row), row.alert, row.alerted_at, row.updated_at, row.updated_by)
+
+
+_rows: Final = BreakerRows(breaker, _row, {"alert": ""})
+everything = _rows.everything
+locked = _rows.locked
+write = _rows.write
+seize = _rows.seize
+
+
 async def unclean(conn: AsyncConnection) -> dict[str, Row]:
     """Those that failed since they last worked, or of which somebody is still to be told."""
-    return {row.key: _row(row) for row in await conn.execute(sa.select(breaker).where(_UNCLEAN))}
-
-
-async def everything(conn: AsyncConnection) -> list[Row]:
-    """All of them, by key."""
-    return [_row(row) for row in await conn.execute(sa.select(breaker).order_by(breaker.c.key))]
-
-
-async def locked(conn: AsyncConnection, keys: Collection[str], now: datetime) -> dict[str, Row]:
-    """Those of *keys*, made where they are missing; nobody else changes them until the transaction is over."""
-    # In one order everywhere, and after every other lock of the transaction: two that meet do not deadlock.
-    ordered = sorted(keys)
-    found = await _lock(conn, ordered)
-    if missing := [key for key in ordered if key not in found]:
-        fresh = [_values(key, Breaker(), now) | {"alert": "", "updated_by": ""} for key in missing]
-        await conn.execute(insert_into(_dialect(conn), breaker).values(fresh).on_conflict_do_nothing())
-        found |= await _lock(conn, missing)
-    return found
-
-
-async def write(conn: AsyncConnection, key: str, value: Breaker, now: datetime, **more: object) -> None:
-    """Store how one stands, under its lock."""
-    await conn.execute(
-        sa.update(breaker).where(breaker.c.key == key).values(**_values(key, value, now), **more)
-    )
-
-
-async def seize(conn: AsyncConnection, key: str, delivery_id: str, until: datetime, now: datetime) -> bool:
-    """Let *delivery_id* be the probe until *until*; false where another is, or it is not time yet.
-
-    One conditional update, so that of all replicas one gets it.
-    """
-    mine = probing(Breaker(), delivery_id, until)
-    taken = await conn.execute(
-        sa.update(breaker)
-        .where(
-            breaker.c.key == key,
-            breaker.c.state != BreakerState.CLOSED.value,
-            breaker.c.retry_at <= now,
-            sa.or_(breaker.c.probe == "", breaker.c.probe_until <= now),
-        )
-        .values(state=mine.state.value, probe=mine.probe, probe_until=mine.probe_until, updated_at=now)
-    )
-    return taken.rowcount == 1
+    return await _rows.some(conn, sa.or_(_rows.unclean, _DUE))
 
 
 async def release_waiting(conn: AsyncConnection, channels: Collection[str], now: datetime) -> int:
@@ -116,7 +82,7 @@ async def waiting(conn: AsyncConnection, channels: Collection[str]) -> int:
 
 async def alerts_due(conn: AsyncConnection) -> Sequence[Row]:
     """Those of whose opening, or end, somebody is still to be told."""
-    return [_row(row) for row in await conn.execute(sa.select(breaker).where(_DUE))]
+    return list((await _rows.some(conn, _DUE)).values())
 
 
 async def note_alert(conn: AsyncConnection, row: Row, became: str, now: datetime) -> bool:
@@ -131,24 +97,3 @@ async def note_alert(conn: AsyncConnection, row: Row, became: str, now: datetime
         .values(alert=became, alerted_at=now)
     )
     return noted.rowcount == 1
-
-
-async def _lock(conn: AsyncConnection, ordered: Sequence[str]) -> dict[str, Row]:
-    query = sa.select(breaker).where(breaker.c.key.in_(ordered)).order_by(breaker.c.key)
-    if _dialect(conn) == "postgresql":
-        query = query.with_for_update()
-    return {row.key: _row(row) for row in await conn.execute(query)}
-
-
-def _dialect(conn: AsyncConnection) -> Any:
-    return conn.dialect.name
-
-
-def _values(key: str, value: Breaker, now: datetime) -> dict[str, object]:
-    return {**asdict(value), "state": value.state.value, "key": key, "updated_at": now}
-
-
-def _row(row: Any) -> Row:
-    stored: Mapping[str, Any] = row._mapping
-    plain = {name: stored[name] for name in _FIELDS} | {"state": BreakerState(row.state)}
-    return Row(row.key, Breaker(**plain), row.alert, row.alerted_at, row.updated_at, row.updated_by)

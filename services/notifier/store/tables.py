@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from shared.db.breakers import breaker_columns
 from shared.db.queue import due_columns, due_indexes
 from shared.db.types import Id, Instant, Json
 
@@ -225,25 +226,9 @@ attempt = sa.Table(
 breaker = sa.Table(
     "breaker",
     metadata,
-    sa.Column("key", Id, primary_key=True),  # the credential: app:<name> or robot:<name>
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("since", Instant),
-    sa.Column("failed_at", Instant),
-    sa.Column("opening", sa.Integer, nullable=False),
-    sa.Column("failed_probes", sa.Integer, nullable=False),
-    sa.Column("opened_at", Instant),
-    sa.Column("retry_at", Instant),
-    sa.Column("probe", Id, nullable=False),
-    sa.Column("probe_until", Instant),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("errcode", sa.Integer),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("store_id", Id, nullable=False),
+    *breaker_columns(),  # of credentials: app:<name> or robot:<name>
     sa.Column("alert", sa.Text, nullable=False),  # '' none, due, sent, undeliverable
     sa.Column("alerted_at", Instant),
-    sa.Column("updated_at", Instant, nullable=False),
-    sa.Column("updated_by", sa.Text, nullable=False),
 )
 escalation = sa.Table(
     "escalation",

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services.notifier.domain.breaker import BreakerState
 from services.notifier.store import breakers as store
 from services.notifier.store.tables import breaker
+from shared.breaker import BreakerState
 from shared.clock import ManualClock
 from shared.db.engine import Database
 from shared.db.tables import outbox

@@ -1,0 +1,50 @@
+"""Everything about facts, wired: what the assembly takes from this slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.ai_orchestrator.domain.planning import ALL, Site
+from services.ai_orchestrator.pipeline import learning
+from services.ai_orchestrator.pipeline.materials import FactMaterials
+from services.ai_orchestrator.store.stores import active_stores, store_of
+from services.ai_orchestrator.usecases.loading import Loading
+from shared.clock import Clock
+from shared.db.engine import Database
+from shared.events.kinds import Event
+from shared.settings import Settings
+
+_BATCH = 500
+
+
+class FactsSide:
+    """The parts: a use case for the servicer, the materials of prompts, and what the engine asks of stores."""
+
+    types = learning.TYPES
+    """The events whose facts are kept."""
+
+    def __init__(self, database: Database, clock: Clock, settings: Settings) -> None:
+        self.loading = Loading(database, clock, settings.default_zone)
+        self.materials = FactMaterials(settings.default_zone)
+        self._zone = settings.default_zone
+
+    async def learn(self, conn: AsyncConnection, event: Event, now: datetime) -> None:
+        """Keep the fact of an event, in the transaction that takes it."""
+        await learning.learn(conn, event, self._zone, now)
+
+    async def site_of(self, conn: AsyncConnection, store_id: str) -> Site:
+        """How a store is looked at."""
+        store = await store_of(conn, store_id, self._zone)
+        return Site(store.zone, store.time_dimensions, (ALL, *(area.key for area in store.areas)))
+
+    async def active_stores(self, conn: AsyncConnection, now: datetime) -> Sequence[str]:
+        """The stores whose figures are worth preparing."""
+        found: list[str] = []
+        while True:
+            batch = await active_stores(conn, self._zone, found[-1] if found else "", _BATCH)
+            found += [store.store_id for store in batch]
+            if len(batch) < _BATCH:
+                return found

@@ -1,0 +1,263 @@
+"""The loop that asks: claims the steps that are due, keeps hold of them, calls, and takes over what others left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
+from services.ai_orchestrator.domain.lifecycle import CANCELLED, DEFECT, INTERRUPTED, TIMEOUT
+from services.ai_orchestrator.pipeline.ending import STEPS, STOPPED
+from services.ai_orchestrator.pipeline.job import Job, Step, step_of
+from services.ai_orchestrator.pipeline.ports import Provider
+from services.ai_orchestrator.pipeline.preparing import Preparer
+from services.ai_orchestrator.pipeline.settling import Settler
+from services.ai_orchestrator.store import attempts, runs
+from shared.clock import Clock
+from shared.db.engine import Database
+from shared.db.queue import LOW, NORMAL, DueQueue
+from shared.supervise import Turn
+from shared.telemetry import metrics
+from shared.telemetry.metrics import Metrics
+
+LEASE: Final = timedelta(seconds=30)
+BREAK_OFF: Final = timedelta(seconds=15)
+"""How long a call goes on after this process was told to stop."""
+_SETTLING: Final = 5.0
+"""Seconds of a drain that are kept for writing how calls ended."""
+_TAKEN: Final = 100
+_POLL: Final = 1.0
+_SWEEP: Final = 1.0
+_SLACK: Final = 1.0
+"""Seconds beyond its time-out in which a provider may still say by itself what happened."""
+_ANY_LEASE: Final = datetime(9000, 1, 1, tzinfo=UTC)
+
+_log = structlog.get_logger("reach.ai_orchestrator.runs")
+
+
+@dataclass(slots=True)
+class _Held:
+    """A step in this replica's hands."""
+
+    step: Step
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    why: str = ""
+    task: asyncio.Task[None] | None = None
+
+
+class Engine:
+    """Asks for steps; as many at once as it was told."""
+
+    def __init__(
+        self,
+        database: Database,
+        queue: DueQueue,
+        preparer: Preparer,
+        settler: Settler,
+        provider: Provider,
+        clock: Clock,
+        numbers: Metrics,
+        owner: str,
+        *,
+        at_once: int,
+        prewarm_at_once: int,
+        lease: timedelta = LEASE,
+        break_off: timedelta = BREAK_OFF,
+    ) -> None:
+        """*at_once* steps in this replica, of which at most *prewarm_at_once* nobody waits for."""
+        self._database = database
+        self._queue = queue
+        self._preparer = preparer
+        self._settler = settler
+        self._provider = provider
+        self._clock = clock
+        self._numbers = numbers
+        self._owner = owner
+        self._at_once = at_once
+        self._prewarm_at_once = min(prewarm_at_once, at_once)
+        self._lease = lease
+        self._break_off = break_off
+        self._held: dict[str, _Held] = {}
+        self._signal = database.wakeups.listen(STEPS)
+        self._claiming = asyncio.Lock()
+        self._closed = False
+
+    # --- Claiming ---------------------------------------------------------------------------------------
+
+    async def run(self, turn: Turn) -> None:
+        """Ask until cancelled."""
+        while True:
+            async with self._claiming:
+                claimed = await self.once() if not self._closed else 0
+            turn()
+            if not claimed:
+                await self._signal.wait(await self._until_due())
+
+    async def once(self) -> int:
+        """Claim what there is room for and begin it; how many."""
+        free = self._at_once - len(self._held)
+        if free <= 0:
+            return 0
+        idle = self._prewarm_at_once - sum(held.step.prewarm for held in self._held.values())
+        taken = await self._database.transact(lambda conn: self._claim(conn, free, idle))
+        for step in taken:
+            held = self._held[step.id] = _Held(step)
+            held.task = asyncio.create_task(self._work(held), name=f"step {step.id}")
+            held.task.add_done_callback(self._done)
+        return len(taken)
+
+    async def _claim(self, conn: AsyncConnection, free: int, idle: int) -> list[Step]:
+        now = self._clock.now()
+        await self._queue.promote(conn, now)
+        if idle >= free:
+            rows = await self._queue.claim(conn, self._owner, now, self._lease, free)
+        else:
+            rows = await self._queue.claim(conn, self._owner, now, self._lease, free, least=NORMAL)
+            if (left := min(free - len(rows), idle)) > 0:
+                rows += await self._queue.claim(conn, self._owner, now, self._lease, left)
+        return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
+
+    async def _until_due(self) -> float:
+        async with self._database.read() as conn:
+            due = await self._queue.next_due(conn)
+        if due is None:
+            return _POLL
+        return min(_POLL, max(0.01, (due - self._clock.now()).total_seconds()))
+
+    # --- One step ---------------------------------------------------------------------------------------
+
+    async def _work(self, held: _Held) -> None:
+        """Make it ready, ask, settle. What is cancelled here is left to whoever takes the step over."""
+        job = await self._database.transact(lambda conn: self._preparer.prepare(conn, held.step))
+        if job is not None:
+            await self._settler.settle(job, await self._call(job, held))
+
+    async def _call(self, job: Job, held: _Held) -> Completion | CallProblem:
+        """At most one request, over within its time-out; broken off, with its socket, when the step is taken away."""
+        timeout = job.call.timeout.total_seconds()
+        began = time.monotonic()
+        call = asyncio.create_task(self._provider.complete(job.call))
+        stop = asyncio.create_task(held.stop.wait())
+        try:
+            await asyncio.wait({call, stop}, timeout=timeout + _SLACK, return_when=asyncio.FIRST_COMPLETED)
+            if call.done():
+                return call.result()
+        except Exception as error:
+            _log.exception("a call failed by our own doing", attempt_id=job.wish.attempt_id)
+            return CallProblem(DEFECT, message=type(error).__name__, count=Count.NEVER, http_status=None)
+        finally:
+            stop.cancel()
+            if not call.done():
+                call.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await call
+        took = timedelta(seconds=time.monotonic() - began)
+        if held.stop.is_set():
+            text = "broken off: " + ("this process stops" if held.why == INTERRUPTED else "its run has ended")
+            again = held.why == INTERRUPTED
+            return CallProblem(held.why, message=text, count=Count.NEVER, repeatable=again, took=took)
+        return CallProblem(TIMEOUT, message="no answer within its time", repeatable=True, took=took)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        step_id = task.get_name().removeprefix("step ")
+        self._held.pop(step_id, None)
+        self._signal.set()
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            # It is taken over when its lease runs out; a request that was begun counts as unknown.
+            _log.error("a step failed", task=task.get_name(), exc_info=failure)
+
+    # --- Keeping hold -----------------------------------------------------------------------------------
+
+    async def keep(self, turn: Turn) -> None:
+        """Renew leases, and break off what was ended or taken over, until cancelled."""
+        stopped = self._database.wakeups.listen(STOPPED)
+        while True:
+            await self.renew()
+            turn()
+            await stopped.wait(min(_POLL, self._lease.total_seconds() / 3))
+
+    async def renew(self) -> None:
+        """Once."""
+        held = {step_id: one for step_id, one in self._held.items() if not one.stop.is_set()}
+        if not held:
+            return
+        pairs = [(step_id, one.step.epoch) for step_id, one in held.items()]
+        until = self._clock.now() + self._lease
+        ours = await self._database.transact(lambda conn: self._queue.renew(conn, pairs, until))
+        for step_id, one in held.items():
+            if step_id not in ours and step_id in self._held:
+                one.why = CANCELLED
+                one.stop.set()
+
+    # --- Taking over ------------------------------------------------------------------------------------
+
+    async def sweep(self, turn: Turn) -> None:
+        """Take over what others left, and end what is past its time, until cancelled."""
+        while True:
+            await self.sweep_once()
+            turn()
+            await asyncio.sleep(_SWEEP)
+
+    async def sweep_once(self) -> None:
+        """Once."""
+        now = self._clock.now()
+        await self._take_over(now)
+        async with self._database.read() as conn:
+            late = await runs.overdue(conn, now, _TAKEN)
+            orphans = await attempts.orphans(conn, now, _TAKEN)
+        for run_id in late:
+            await self._database.transact(partial(self._settler.expire, run_id, now))
+        for orphan in orphans:
+            await self._database.transact(partial(self._settler.bury, orphan, now))
+
+    async def take_over_orphans(self) -> None:
+        """Take over everything that is under a lease, expired or not: this database has no other process."""
+        await self._take_over(_ANY_LEASE)
+
+    async def _take_over(self, expired_by: datetime) -> None:
+        while True:
+            late = await self._database.transact(lambda conn: self._expired(conn, expired_by))
+            for step in late:
+                self._numbers.add(metrics.LEASES_LOST, service="ai_orchestrator")
+                await self._database.transact(partial(self._settler.take_over, step))
+            if len(late) < _TAKEN:
+                return
+
+    async def _expired(self, conn: AsyncConnection, expired_by: datetime) -> Sequence[Step]:
+        # Under a lease from now on, whatever *expired_by* says.
+        lease = self._clock.now() + self._lease - expired_by
+        rows = await self._queue.expired(conn, self._owner, expired_by, lease, _TAKEN)
+        return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
+
+    # --- Stopping ---------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float) -> None:
+        """Begin nothing more; let calls end, and break off those that take longer; at most *timeout* seconds."""
+        end = time.monotonic() + timeout
+        self._closed = True
+        async with self._claiming:  # a claim that was under way has begun its steps
+            pass
+        await self._ended(min(self._break_off.total_seconds(), max(0.0, timeout - _SETTLING)))
+        for held in self._held.values():
+            held.why = INTERRUPTED
+            held.stop.set()
+        await self._ended(end - time.monotonic())
+
+    async def settled(self) -> None:
+        """Wait until what is under way is settled; every call is bounded."""
+        while self._held:
+            await asyncio.wait([held.task for held in self._held.values() if held.task])
+
+    async def _ended(self, timeout: float) -> None:
+        tasks = [held.task for held in self._held.values() if held.task is not None]
+        if tasks and timeout > 0:
+            await asyncio.wait(tasks, timeout=timeout)
