@@ -121,12 +121,14 @@ class _Statements:
         mine = hold.c.attempt_id == sa.bindparam("attempt")
         self.peek = frozen(dialect, sa.select(hold).where(mine))
         self.held = frozen(dialect, sa.select(hold).where(mine).with_for_update())
-        ended = {"settled_at": sa.bindparam("now"), "charged": sa.bindparam("tokens_charged")}
+        ended: dict[str, Any] = {"settled_at": sa.bindparam("now"), "charged": sa.bindparam("tokens_charged")}
         self.settle = frozen(dialect, sa.update(hold).where(mine).values(ended))
         of_app = app_cost.c.app_type == sa.bindparam("app")
         self.cost = frozen(dialect, sa.select(app_cost).where(of_app))
         self.cost_locked = frozen(dialect, sa.select(app_cost).where(of_app).with_for_update())
-        known = {name: sa.bindparam(f"new_{name}") for name in ("extra", "calls", "updated_at")}
+        known: dict[str, Any] = {
+            name: sa.bindparam(f"new_{name}") for name in ("extra", "calls", "updated_at")
+        }
         self.learn = frozen(dialect, sa.update(app_cost).where(of_app).values(known))
 
 
