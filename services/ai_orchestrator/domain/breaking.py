@@ -13,8 +13,8 @@ from shared.values import value_class
 
 ACCOUNT: Final = "account"
 KEY: Final = "key"
-TIMEOUT: Final = "timeout"
-"""The reason of a call that had no answer in time."""
+TIME_OUTS: Final = frozenset({"timeout", "server_timeout", "gateway_timeout"})
+"""The reasons of calls that had no answer in time, by whosever clock."""
 TIMEOUTS: Final = 3
 """So many time-outs in a row open a breaker: each has cost minutes."""
 _WINDOW: Final = 10
@@ -52,7 +52,7 @@ def said(outcome: Completion | CallProblem, key: str, app_type: str) -> Said:
     counts = outcome.count in (Count.COUNT, Count.OPEN) and outcome.scope is not Scope.NONE
     if not counts or key_of(outcome.scope, app_type) != key:
         return Said(Sign.NEITHER)
-    return Said(Sign.FAILS, outcome.count is Count.OPEN, outcome.reason == TIMEOUT)
+    return Said(Sign.FAILS, outcome.count is Count.OPEN, outcome.reason in TIME_OUTS)
 
 
 def remembered(recent: str, one: Said) -> str:

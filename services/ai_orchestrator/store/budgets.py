@@ -22,6 +22,8 @@ from shared.values import value_class
 
 MONTH_NAME: Final = len("2026-03")
 
+_TAKEN: Final = ("attempt_id", "store_id", "app_type", "day", "month", "tokens", "taken_at", "until")
+
 BudgetKey = tuple[str, str]
 """A store (`EVERY_STORE`: all of them together) and a window's name."""
 
@@ -115,6 +117,19 @@ class _Statements:
                 updated_at=sa.bindparam("now", type_=budget.c.updated_at.type),
             ),
         )
+        self.take = frozen(dialect, sa.insert(hold).values({name: sa.bindparam(name) for name in _TAKEN}))
+        mine = hold.c.attempt_id == sa.bindparam("attempt")
+        self.peek = frozen(dialect, sa.select(hold).where(mine))
+        self.held = frozen(dialect, sa.select(hold).where(mine).with_for_update())
+        ended: dict[str, Any] = {"settled_at": sa.bindparam("now"), "charged": sa.bindparam("tokens_charged")}
+        self.settle = frozen(dialect, sa.update(hold).where(mine).values(ended))
+        of_app = app_cost.c.app_type == sa.bindparam("app")
+        self.cost = frozen(dialect, sa.select(app_cost).where(of_app))
+        self.cost_locked = frozen(dialect, sa.select(app_cost).where(of_app).with_for_update())
+        known: dict[str, Any] = {
+            name: sa.bindparam(f"new_{name}") for name in ("extra", "calls", "updated_at")
+        }
+        self.learn = frozen(dialect, sa.update(app_cost).where(of_app).values(known))
 
 
 _statements = cache(_Statements)
@@ -163,30 +178,21 @@ async def move(conn: AsyncConnection, moves: Mapping[BudgetKey, Move], now: date
 
 async def take(conn: AsyncConnection, one: Hold) -> None:
     """Write a hold down."""
-    await conn.execute(
-        sa.insert(hold).values(
-            attempt_id=one.attempt_id,
-            store_id=one.store_id,
-            app_type=one.app_type,
-            day=one.day,
-            month=one.month,
-            tokens=one.tokens,
-            taken_at=one.taken_at,
-            until=one.until,
-        )
-    )
+    values = {name: getattr(one, name) for name in _TAKEN}
+    await conn.execute(_statements(dialect_of(conn)).take, values)
 
 
 async def held(conn: AsyncConnection, attempt_id: str) -> Hold | None:
     """An attempt's hold, locked; None where it has none."""
-    query = sa.select(hold).where(hold.c.attempt_id == attempt_id)
-    row = (await conn.execute(query.with_for_update())).one_or_none()
+    statement = _statements(dialect_of(conn)).held
+    row = (await conn.execute(statement, {"attempt": attempt_id})).one_or_none()
     return None if row is None else _hold(row)
 
 
 async def peek(conn: AsyncConnection, attempt_id: str) -> Hold | None:
     """An attempt's hold as it stands; None where it has none."""
-    row = (await conn.execute(sa.select(hold).where(hold.c.attempt_id == attempt_id))).one_or_none()
+    statement = _statements(dialect_of(conn)).peek
+    row = (await conn.execute(statement, {"attempt": attempt_id})).one_or_none()
     return None if row is None else _hold(row)
 
 
@@ -203,16 +209,17 @@ async def lapsed(conn: AsyncConnection, now: datetime, limit: int) -> list[Hold]
 
 async def settle(conn: AsyncConnection, charges: Mapping[Hold, int], now: datetime) -> None:
     """Turn locked holds into what was spent."""
+    dialect = dialect_of(conn)
     moves: dict[BudgetKey, Move] = {}
     for one, tokens in charges.items():
-        await conn.execute(
-            sa.update(hold).where(hold.c.attempt_id == one.attempt_id).values(settled_at=now, charged=tokens)
-        )
+        ended = {"attempt": one.attempt_id, "now": now, "tokens_charged": tokens}
+        await conn.execute(_statements(dialect).settle, ended)
         for key in one.keys:
             known = moves.get(key, Move())
             moves[key] = Move(known.used + tokens, known.held - one.tokens, known.calls + 1)
     if moves:
-        await lock(conn, sorted(moves), now)
+        if dialect == "postgresql":  # in their order; SQLite has one writer
+            await lock(conn, sorted(moves), now)
         await move(conn, moves, now)
 
 
@@ -242,25 +249,21 @@ async def set_limit(conn: AsyncConnection, row: LimitRow) -> None:
 
 async def cost(conn: AsyncConnection, app_type: str) -> Cost:
     """What an application's calls have cost; what a new one is supposed to cost."""
-    query = sa.select(app_cost.c.extra, app_cost.c.calls).where(app_cost.c.app_type == app_type)
-    row = (await conn.execute(query)).one_or_none()
+    row = (await conn.execute(_statements(dialect_of(conn)).cost, {"app": app_type})).one_or_none()
     return Cost() if row is None else Cost(row.extra, row.calls)
 
 
 async def learn(conn: AsyncConnection, app_type: str, prompt_bytes: int, tokens: int, now: datetime) -> None:
     """Remember what a call has cost."""
-    known = sa.select(app_cost).where(app_cost.c.app_type == app_type).with_for_update()
-    row = (await conn.execute(known)).one_or_none()
+    statements, which = _statements(dialect_of(conn)), {"app": app_type}
+    row = (await conn.execute(statements.cost_locked, which)).one_or_none()
     if row is None:
         first = {"app_type": app_type, "extra": Cost().extra, "calls": 0, "updated_at": now}
         await conn.execute(insert_into(dialect_of(conn), app_cost).values(first).on_conflict_do_nothing())
-        row = (await conn.execute(known)).one()
+        row = (await conn.execute(statements.cost_locked, which)).one()
     after = Cost(row.extra, row.calls).learned(prompt_bytes, tokens)
-    await conn.execute(
-        sa.update(app_cost)
-        .where(app_cost.c.app_type == app_type)
-        .values(extra=after.extra, calls=after.calls, updated_at=now)
-    )
+    new = {"new_extra": after.extra, "new_calls": after.calls, "new_updated_at": now}
+    await conn.execute(statements.learn, {**which, **new})
 
 
 async def purge(conn: AsyncConnection, holds: datetime, budgets: datetime, limit: int) -> int:
@@ -272,10 +275,5 @@ async def purge(conn: AsyncConnection, holds: datetime, budgets: datetime, limit
     return gone + (await conn.execute(sa.delete(budget).where(both.in_(past)))).rowcount
 
 
-_HOLD_FIELDS: Final = (
-    "attempt_id", "store_id", "app_type", "day", "month", "tokens", "taken_at", "until", "charged",
-)  # fmt: skip
-
-
 def _hold(row: Any) -> Hold:
-    return Hold(*(row._mapping[name] for name in _HOLD_FIELDS))
+    return Hold(*(row._mapping[name] for name in (*_TAKEN, "charged")))

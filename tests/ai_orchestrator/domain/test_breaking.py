@@ -34,6 +34,7 @@ def problem(reason: str, count: Count, scope: Scope) -> CallProblem:
         (problem("app_missing", Count.OPEN, Scope.APP), MINE, True),
         (problem("server_fault", Count.COUNT, Scope.APP), MINE, False),
         (problem("timeout", Count.COUNT, Scope.APP), MINE, False),
+        (problem("unreachable", Count.COUNT, Scope.ACCOUNT), ACCOUNT, False),
         (problem("content_refused", Count.NEVER, Scope.NONE), None, False),
         (problem("content_refused", Count.NEVER, Scope.APP), None, False),
         (problem("throttled", Count.SLOW, Scope.ACCOUNT), None, False),
@@ -60,6 +61,7 @@ def end(recent: str, letters: str) -> str:
         "w": Completion("{}", "", "stop", None, "r", timedelta(0)),
         "f": problem("server_fault", Count.COUNT, Scope.APP),
         "t": problem("timeout", Count.COUNT, Scope.APP),
+        "s": problem("server_timeout", Count.COUNT, Scope.APP),
         "-": problem("content_refused", Count.NEVER, Scope.NONE),
     }
     for letter in letters:
@@ -80,6 +82,7 @@ def end(recent: str, letters: str) -> str:
         ("ttt", True),
         ("twtwt", False),
         ("tt-t", True),
+        ("tst", True),
         ("fft", False),
     ],
 )
