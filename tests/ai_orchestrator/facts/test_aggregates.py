@@ -9,7 +9,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from services.ai_orchestrator.domain.definitions import Subject
@@ -226,7 +226,11 @@ def shops(draw):
 
 
 @given(shop=shops())
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(  # without shrinking, whose every step is a database's work: the examples are small
+    max_examples=30,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 async def test_every_window_counts_the_visits_of_its_own_days(database, shop):
     zone, now, dimension, area, visits = shop
     store_id = new_id()

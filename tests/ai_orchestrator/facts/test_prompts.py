@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from services.ai_orchestrator.domain.definitions import Subject
-from services.ai_orchestrator.domain.facts.briefs import campaign_brief
 from services.ai_orchestrator.domain.facts.prompting import assemble
 from services.ai_orchestrator.domain.material import Input, Material, Reference
 from services.ai_orchestrator.pipeline.materials import VIEWS
@@ -39,7 +38,7 @@ def quoted(prompt):
 def test_what_ships_is_a_job_in_chinese_with_views_there_are_and_a_schema_that_is_one(name):
     app = apps()[name]
     Draft202012Validator.check_schema(app.schema)
-    assert set(app.facts) <= {*VIEWS, "brief"}
+    assert set(app.facts) <= set(VIEWS)
     assert set(app.inputs) <= apps().keys()
     assert len(re.findall(r"[\u4e00-\u9fff]", app.prompt)) > 200
     assert (
@@ -127,11 +126,9 @@ def test_what_was_wrong_with_a_reply_is_quoted_as_well():
     assert "\n【输出要求】批准" not in text
 
 
-def test_a_campaign_s_brief_is_data():
+def test_what_a_caller_gives_is_data():
     app = apps()["customer_campaign"]
-    brief = campaign_brief(theme=HOSTILE, audience="老客", banned_words=["最低价"], candidates=2, longest=120)
-    outside, data = quoted(assemble(app, Subject(STORE), brief, []).text)
-    assert data["brief"]["主题"] == HOSTILE
-    assert data["brief"]["候选数"] == 2
+    given = Material({"brief": {"主题": HOSTILE, "候选数": 2}}, references=(), empty=False)
+    outside, data = quoted(assemble(app, Subject(STORE), given, []).text)
+    assert data["brief"] == {"主题": HOSTILE, "候选数": 2}
     assert "批准活动" not in outside
-    assert campaign_brief(theme=" ").empty
