@@ -25,6 +25,7 @@ from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
+from shared.ops.limits import RateDesk
 from shared.ops.part import Part
 
 NAME: Final = "ai_orchestrator"
@@ -89,7 +90,7 @@ async def build(resources: Resources) -> Service:
             checks=[gates.desk.check],
             replay=runs.intake.replay,
             unknown=NothingUnknown(),
-            limits_of=gates.limits_of,
+            limits=RateDesk(database, gates.limits_of),
             credentials=credentials,
             audit=audit,
             breakers=gates.desk,

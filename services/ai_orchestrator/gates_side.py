@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from services.ai_orchestrator.breaker_desk import AiBreakers
-from services.ai_orchestrator.domain.gating import Refusal
 from services.ai_orchestrator.pipeline.gatekeeping import Gatekeeping
 from services.ai_orchestrator.pipeline.gates import GateFigures, SqlGates
 from services.ai_orchestrator.pipeline.ports import Waiting
@@ -18,17 +14,6 @@ from shared.clock import Clock
 from shared.db.engine import Database
 from shared.settings import Limits
 from shared.telemetry.metrics import Metrics
-
-
-class NobodyWaits:
-    """See ``pipeline.ports.Waiting``: for a process whose engine puts nothing off."""
-
-    async def count(self, conn: AsyncConnection, refusal: Refusal) -> int:
-        """Nothing does."""
-        return 0
-
-    async def release(self, conn: AsyncConnection, refusal: Refusal, now: datetime) -> None:
-        """Nothing is due."""
 
 
 class GatesSide:
