@@ -112,7 +112,7 @@ async def plan(jobs: Jobs, statement: Executable, **parameters: object) -> str:
         return "\n".join(str(row) for row in found)
 
 
-CLAIM = {"owner": "w", "until": NOW, "size": 100}
+CLAIM = {"owner": "w", "until": NOW, "size": 100, "least": LOW}
 PLANS = [
     ("claim", CLAIM, "ix_job_ready"),
     ("claim", CLAIM, "ix_job_lane"),

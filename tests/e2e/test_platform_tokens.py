@@ -65,7 +65,7 @@ async def test_a_token_that_dies_under_twenty_sends_is_fetched_once_and_everythi
     sandbox, app = three.sandbox, f"app-{mode}"
     await own_app(three, app, agent_id)
     before = await fetches(sandbox)
-    await sandbox.fault(path=SENDS, agentid=agent_id, latency_ms=1500, count=IN_FLIGHT)
+    await sandbox.fault(path=SENDS, agentid=agent_id, latency_ms=5000, count=IN_FLIGHT)
     people = [f"p{errcode}-{number}" for number in range(IN_FLIGHT)]
     sent = await asyncio.gather(
         *(

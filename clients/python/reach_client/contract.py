@@ -7,6 +7,7 @@ from typing import Final
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2
 from reach.events.v1 import event_service_pb2
 from reach.kf_session.v1 import kf_session_service_pb2
 from reach.notifier.v1 import notifier_service_pb2
@@ -15,6 +16,7 @@ from reach.ops.v1 import ops_service_pb2
 READ: Final = 2.0
 LIST: Final = 5.0
 WRITE: Final = 5.0
+GENERATION: Final = 60.0
 """Seconds for a call whose caller names no time-out."""
 
 _RETRY: Final = {
@@ -24,9 +26,16 @@ _RETRY: Final = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+_GENERATES: Final = frozenset({"GenerateCopy", "RunApp"})
 _METHODS: Final = {
     f"/{service.full_name}/{method.name}": method
-    for file in (event_service_pb2, kf_session_service_pb2, notifier_service_pb2, ops_service_pb2)
+    for file in (
+        ai_orchestrator_service_pb2,
+        event_service_pb2,
+        kf_session_service_pb2,
+        notifier_service_pb2,
+        ops_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -42,6 +51,8 @@ def deadline(path: str) -> float | None:
         return READ
     if method.server_streaming:
         return None
+    if method.name in _GENERATES:
+        return GENERATION
     if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
         return WRITE
     return LIST if method.name.startswith("List") else READ

@@ -12,12 +12,12 @@ import pytest
 import sqlalchemy as sa
 from reach.ai_orchestrator.v1 import fact_pb2 as pb
 from reach.ai_orchestrator.v1.ai_orchestrator_service_pb2_grpc import AiOrchestratorServiceStub
-from typer.testing import CliRunner
 
-from cli.main import app
 from services.ai_orchestrator.assembly import NAME, build
 from services.ai_orchestrator.store.fact_tables import note, visit
 from shared.db.engine import Database
+from tests.cli.support import Done
+from tests.cli.support import Reach as Command
 from tests.e2e.harness import STORE, Reach, embedded, refused, struct
 
 NOWHERE = "http://127.0.0.1:1"
@@ -44,13 +44,9 @@ class Club:
         finally:
             await database.close()
 
-    async def command(self, home: Path, *words: str) -> Any:
-        variables = {
-            "REACH_HOME": str(home),
-            "REACH_AI_ORCHESTRATOR_TARGET": self.reach.grpc,
-            "NO_COLOR": "1",
-        }
-        return await asyncio.to_thread(CliRunner().invoke, app, ["facts", "load", *words], env=variables)
+    async def command(self, place: Path, *words: str) -> Done:
+        command = Command(place, REACH_AI_ORCHESTRATOR_TARGET=self.reach.grpc, NO_COLOR="1")
+        return await asyncio.to_thread(command, "facts", "load", *words)
 
 
 @pytest.fixture
@@ -95,8 +91,8 @@ async def test_good_rows_are_kept_bad_ones_told_and_the_same_again_changes_nothi
     )
     home = tmp_path / "other"
     shown = await club.command(home, "visit", str(table), "--store", STORE)
-    assert (shown.exit_code, shown.stdout) == (1, "2 loaded (2 new), 2 bad\n")
-    assert [line.partition(":")[2][1:7] for line in shown.stderr.splitlines()] == ["line 5", "line 3"]
+    assert (shown.code, shown.out) == (1, "2 loaded (2 new), 2 bad\n")
+    assert [line.partition(":")[2][1:7] for line in shown.lines] == ["line 5", "line 3"]
 
     lines = tmp_path / "notes.jsonl"
     lines.write_text(
@@ -106,8 +102,8 @@ async def test_good_rows_are_kept_bad_ones_told_and_the_same_again_changes_nothi
         encoding="utf-8",
     )
     shown = await club.command(home, "note", str(lines), "--store", STORE)
-    assert (shown.exit_code, shown.stdout) == (1, "1 loaded (1 new), 1 bad\n")
-    assert "line 3" in shown.stderr
+    assert (shown.code, shown.out) == (1, "1 loaded (1 new), 1 bad\n")
+    assert "line 3" in shown.err
     assert await club.kept(note.c.note_id) == ["90071992547409931"]  # more digits than a double has
-    assert (await club.command(home, "visitor", str(lines))).exit_code == 2
-    assert (await club.command(home, "visit", str(home / "none.csv"), "--store", STORE)).exit_code == 2
+    assert (await club.command(home, "visitor", str(lines))).code == 2
+    assert (await club.command(home, "visit", str(home / "none.csv"), "--store", STORE)).code == 2

@@ -87,7 +87,12 @@ def unheard_rules_finding(entries: Iterable[Entry], bindings: Bindings, now: dat
 
 
 def _heard(rule: Rule, bindings: Bindings) -> bool:
-    """Whether somebody holds one of its roles where it acts; a rule of every store needs only one store."""
+    """Whether somebody holds one of its roles where it acts; a rule of every store needs only one store.
+
+    One that asks the event for the person has its somebody there.
+    """
+    if rule.person_field:
+        return True
     stores = {rule.store_id} if rule.store_id else set(rule.stores)
     return any(_held(role, stores, bindings) for role in rule.roles)
 
