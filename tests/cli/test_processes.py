@@ -91,7 +91,7 @@ def test_serve_without_a_broker_exits_2_and_lists_everything(reach: Reach) -> No
     assert any("REACH_CLOCK" in line for line in done.lines)
 
 
-@pytest.mark.parametrize("service", ["campaign", "ai_orchestrator", "nonsense"])
+@pytest.mark.parametrize("service", ["campaign", "nonsense"])
 def test_serve_says_which_services_there_are(reach: Reach, service: str) -> None:
     done = reach("serve", service)
     assert done.code == 2
