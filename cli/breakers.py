@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import SERVICES, quieten_logs, run, settings
+from cli.common import quieten_logs, run, settings
 
 if TYPE_CHECKING:
     from shared.settings import Settings
 
-app = typer.Typer(help="Breakers of credentials: list, reset.", no_args_is_help=True)
+app = typer.Typer(help="Breakers of credentials and AI applications: list, reset.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -25,6 +25,7 @@ def list_breakers(
     found = run(_list(_chosen(), every))
     rows = [
         (
+            one.service,
             one.key,
             _word(one, "state"),
             str(one.failures),
@@ -36,12 +37,26 @@ def list_breakers(
         )
         for one in found
     ]
-    heads = ("credential", "state", "failures", "since", "next try", "waiting", "alert", "last failure")
+    heads = (
+        "service",
+        "breaker",
+        "state",
+        "failures",
+        "since",
+        "next try",
+        "waiting",
+        "alert",
+        "last failure",
+    )
     show(heads, rows, empty="no breaker is open")
 
 
 @app.command("reset")
-def reset(key: Annotated[str, typer.Argument(metavar="CREDENTIAL", help="app:NAME or robot:NAME.")]) -> None:
+def reset(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="As the list shows it: app:NAME, robot:NAME, account, key.")
+    ],
+) -> None:
     """Close one, after what failed was put right; what waits goes at once."""
     one = run(_reset(_chosen(), key))
     typer.echo(f"{one.key} is {_word(one, 'state')}")
@@ -67,12 +82,22 @@ async def _list(chosen: Settings, every: bool) -> list[Any]:
 
 
 async def _reset(chosen: Settings, key: str) -> Any:
+    """Ask each process in turn: a breaker is known where it opened."""
     from reach.ops.v1 import ops_service_pb2 as pb
 
+    from cli.connect import asked
     from cli.stubs import ops
+    from shared.errors import NotFound
 
-    async with ops(chosen, SERVICES[0]) as stub:
-        return (await stub.ResetBreaker(pb.ResetBreakerRequest(key=key))).breaker
+    never: NotFound | None = None
+    for service in await asked(chosen):
+        try:
+            async with ops(chosen, service) as stub:
+                return (await stub.ResetBreaker(pb.ResetBreakerRequest(key=key))).breaker
+        except NotFound as error:
+            never = error
+    assert never is not None  # there is a process to ask, and each answers or raises
+    raise never
 
 
 def _word(one: Any, field: str) -> str:

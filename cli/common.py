@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SERVICES = ("notifier", "kf_session")
+SERVICES = ("notifier", "kf_session", "ai_orchestrator")
 """The services there are; ``explain``, ``doctor`` and ``dead`` ask every one of them."""
 
-COMING = ("ai_orchestrator", "campaign")
+COMING = ("campaign",)
 """Services that have a name and a port, and are not part of this version."""
 
 TOKEN_VARIABLE = "REACH_TOKEN"

@@ -11,6 +11,7 @@ from cli.common import FAILED, describe, quieten_logs, refuse, run, say, setting
 from cli.inputs import instant, targets
 
 if TYPE_CHECKING:
+    from reach.ai_orchestrator.v1 import run_pb2
     from reach.kf_session.v1 import push_pb2
     from reach.notifier.v1 import explain_pb2
     from reach.notifier.v1 import notifier_service_pb2 as pb
@@ -18,9 +19,28 @@ if TYPE_CHECKING:
     from shared.settings import Settings
 
 
+class _Found:
+    """What the services know, each in its own words."""
+
+    def __init__(self) -> None:
+        self.stories: list[explain_pb2.Explanation] = []
+        self.steps: list[push_pb2.ExplainStep] = []
+        self.ai_steps: list[run_pb2.ExplainStep] = []
+
+    @property
+    def known(self) -> bool:
+        """Whether anybody knows anything."""
+        return bool(self.elsewhere or any(map(_is_known, self.stories)))
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether anybody but the notifier does."""
+        return bool(self.steps or self.ai_steps)
+
+
 def explain(
     subject: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Of an event, message, delivery, push or match.")
+        str, typer.Argument(metavar="[ID]", help="Of an event, message, delivery, push, match or run.")
     ] = "",
     store: Annotated[str, typer.Option(metavar="ID", help="Only in this store.")] = "",
     user: Annotated[str, typer.Option(metavar="USERID", help="What this person was sent instead.")] = "",
@@ -37,7 +57,7 @@ def explain(
         Literal["zh", "en"] | None, typer.Option(help="Language of the story; empty: the terminal's.")
     ] = None,
 ) -> None:
-    """Tell the story of an event, message or push, or of what one person was sent in a period."""
+    """Tell the story of an event, message, push or run, or of what one person was sent in a period."""
     if sum(map(bool, (subject, user, robot, customer))) != 1:
         refuse("name one thing to explain: an ID, --user USERID, --robot NAME or --customer EXTERNAL_USERID")
     if (start or end) and subject:
@@ -50,17 +70,19 @@ def explain(
     if staff is not None:
         staff.store_id = store
     client = _kf_request(chosen, subject, customer, store, start, end)
-    stories, steps = run(_ask(chosen, staff, client))
+    found = run(_ask(chosen, staff, client, subject))
     if as_json:
-        _print_json(stories, steps)
+        _print_json(found)
     else:
-        from cli.stories import tell, tell_steps
+        from cli.stories import tell, tell_runs, tell_steps
 
-        if staff is not None and (stories or not steps):
-            tell(stories, lang or _language())
-        if customer or steps:
-            tell_steps(steps, lang or _language())
-    if not (steps or any(_is_known(story) for story in stories)):
+        if staff is not None and (found.stories or not found.elsewhere):
+            tell(found.stories, lang or _language())
+        if customer or found.steps:
+            tell_steps(found.steps, lang or _language())
+        if found.ai_steps:
+            tell_runs(found.ai_steps)
+    if not found.known:
         raise typer.Exit(FAILED)
 
 
@@ -101,29 +123,33 @@ def _set_period(chosen: Settings, period: Any, start: str, end: str) -> None:
 
 
 async def _ask(
-    chosen: Settings, staff: pb.ExplainRequest | None, client: push_pb2.ExplainRequest | None
-) -> tuple[list[explain_pb2.Explanation], list[push_pb2.ExplainStep]]:
+    chosen: Settings, staff: pb.ExplainRequest | None, client: push_pb2.ExplainRequest | None, subject: str
+) -> _Found:
     """Every service's stories. One that cannot be asked is named, and fails the command only where nobody else knew."""
     from shared.errors import NotFound, ReachError
 
-    stories: list[explain_pb2.Explanation] = []
-    steps: list[push_pb2.ExplainStep] = []
+    found = _Found()
     problems: list[ReachError] = []
-    for asked in (staff and _ask_notifier(chosen, staff, stories), client and _ask_kf(chosen, client, steps)):
+    for asked in (
+        staff and _ask_notifier(chosen, staff, found.stories),
+        client and _ask_kf(chosen, client, found.steps),
+        subject and _ask_ai(chosen, subject, found.ai_steps),
+    ):
         try:
-            if asked is not None:
+            if asked:
                 await asked
         except NotFound:
             continue
         except ReachError as error:
             problems.append(error)
-    known = [story for story in stories if _is_known(story)]
-    if problems and not (known or steps):
+    if problems and not found.known:
         raise problems[0]
     for problem in problems:
         say(describe(problem))
-    # What the one does not know the other may: only where nobody does is that the answer.
-    return (known if steps else stories), steps
+    if found.elsewhere:
+        # What the one does not know the other may: only where nobody does is that the answer.
+        found.stories = [story for story in found.stories if _is_known(story)]
+    return found
 
 
 async def _ask_notifier(
@@ -144,21 +170,39 @@ async def _ask_kf(
         steps += (await stub.Explain(request, timeout=10.0)).steps
 
 
+async def _ask_ai(chosen: Settings, subject: str, steps: list[run_pb2.ExplainStep]) -> None:
+    """An id does not say what it is of: a run, else an event."""
+    from reach.ai_orchestrator.v1 import run_pb2
+
+    from cli.stubs import ai_orchestrator
+    from shared.errors import NotFound
+
+    for request in (run_pb2.ExplainRequest(run_id=subject), run_pb2.ExplainRequest(event_id=subject)):
+        try:
+            async with ai_orchestrator(chosen) as stub:
+                steps += (await stub.Explain(request, timeout=10.0)).steps
+        except NotFound:
+            continue
+        return
+
+
 def _is_known(story: explain_pb2.Explanation) -> bool:
     from reach.notifier.v1 import explain_pb2
 
     return story.verdict != explain_pb2.VERDICT_NOT_FOUND
 
 
-def _print_json(stories: list[explain_pb2.Explanation], steps: list[push_pb2.ExplainStep]) -> None:
+def _print_json(found: _Found) -> None:
     import json
 
     from google.protobuf.json_format import MessageToDict
     from reach.kf_session.v1 import push_pb2
     from reach.notifier.v1 import notifier_service_pb2 as pb
 
-    told = MessageToDict(pb.ExplainResponse(explanations=stories), preserving_proto_field_name=True)
-    told |= MessageToDict(push_pb2.ExplainResponse(steps=steps), preserving_proto_field_name=True)
+    told = MessageToDict(pb.ExplainResponse(explanations=found.stories), preserving_proto_field_name=True)
+    told |= MessageToDict(push_pb2.ExplainResponse(steps=found.steps), preserving_proto_field_name=True)
+    if found.ai_steps:
+        told["ai_steps"] = [MessageToDict(one, preserving_proto_field_name=True) for one in found.ai_steps]
     typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
+from reach.ai_orchestrator.v1 import run_pb2
 from reach.kf_session.v1 import push_pb2
 from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2
 from rich.console import Console, Group, RenderableType
@@ -43,6 +44,20 @@ def tell_steps(steps: Sequence[push_pb2.ExplainStep], lang: Language) -> None:
             out.print(Text.assemble(("push ", "dim"), push_id))
         rows = [(local(one, "time"), one.code, one.text_zh if lang == "zh" else one.text_en) for one in group]
         out.print(Padding(table(("time", "step", "what happened"), rows), (0, 0, 1, 2)))
+
+
+def tell_runs(steps: Sequence[run_pb2.ExplainStep]) -> None:
+    """Print what ai_orchestrator knows, run by run."""
+    out = console()
+    runs = sorted({step.run_id for step in steps}, key=[step.run_id for step in steps].index)
+    for run_id in runs:
+        out.print(Text.assemble(("run ", "dim"), run_id or "none"))
+        rows = [
+            (clock(one, "time"), one.what, one.reason or "-", one.text)
+            for one in steps
+            if one.run_id == run_id
+        ]
+        out.print(Padding(table(("time", "what", "reason", "what happened"), rows), (0, 0, 1, 2)))
 
 
 def _tell(out: Console, story: explain_pb2.Explanation, lang: Language) -> None:

@@ -1,4 +1,4 @@
-"""Who works at the restaurant, and what happens there in one evening."""
+"""Who works at the restaurant and at the club beside it, and what happens there in one evening."""
 
 from __future__ import annotations
 
@@ -45,8 +45,11 @@ STAFF: Final[Mapping[str, tuple[Person, ...]]] = {
 }
 """By role."""
 
+ASSISTANT: Final = Person("wenjing", "文静")
+"""Of the club; she looks after members."""
+
 PEOPLE: Final[Mapping[str, Person]] = {
-    person.userid: person for holders in STAFF.values() for person in holders
+    person.userid: person for holders in (*STAFF.values(), (ASSISTANT,)) for person in holders
 }
 
 
@@ -141,6 +144,32 @@ REVIEWS: Final = tuple(
 
 POST: Final = "**打烊提醒**\n> 今晚共接待 171 位客人\n> 宫保鸡丁售罄，明早补货\n> 请值班同事确认燃气已关闭"
 POST_MARK: Final = "打烊提醒"
+
+CLUB: Final = "xingyao"
+CLUB_NAME: Final = "星耀台球俱乐部"
+MEMBER: Final = Person("M10086", "李四")
+"""Of the club; known by a number there."""
+AREAS: Final = ("hallA", "hallB", "hallC", "vip", "snooker", "mahjong", "ktv")
+VISIT: Final[Mapping[str, object]] = {
+    "member_id": MEMBER.userid,
+    "has_assistant": True,
+    "assistant_id": ASSISTANT.userid,
+    "amount": "280.00",
+    "area": "vip",
+    "duration_minutes": 150,
+    "items": ["斯诺克台费", "龙井茶"],
+}
+NOTE: Final[Mapping[str, object]] = {
+    "member_id": MEMBER.userid,
+    "note_content": "下月想学斯诺克，周五晚上有空，爱喝龙井",
+    "noted_by_name": ASSISTANT.name,
+}
+TACTIC: Final = {
+    "tactics": [
+        {"scenario": "打完球之后", "script": "四哥，今晚手感真好。下周五想不想试试斯诺克？龙井给您备着。"},
+    ]
+}
+"""What the application says that writes for assistants."""
 
 KF_ACCOUNT: Final = "wkxiaoman"
 CUSTOMER: Final = Guest("wmzhangsan", "张三")

@@ -27,6 +27,7 @@ from cli.demo.cast import (
     STORE,
     Moment,
 )
+from cli.demo.club import Club
 from cli.demo.customer import Customer
 from cli.demo.scenes import Alarm, Monitoring, Reviews, Scene
 from cli.demo.show import Show
@@ -37,7 +38,7 @@ from services.notifier.assembly import presets
 from shared.process import Stop, run
 from shared.rpc.fields import to_struct
 
-SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer)
+SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer, Club)
 """In the order in which they are played."""
 
 PATIENCE: Final = 12.0

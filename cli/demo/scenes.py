@@ -238,13 +238,15 @@ class Alarm(Scene):
         return []
 
 
-async def until(look: Callable[[], Awaitable[bool]]) -> bool:
+async def until(
+    look: Callable[[], Awaitable[bool]], patience: float | None = None, every: float = 0.05
+) -> bool:
     """Wait for *look*, as long as patience lasts; what is missing then is a complaint of ``judge``."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + (PATIENCE if patience is None else patience)
     while time.monotonic() < end:
         if await look():
             return True
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(every)
     return False
 
 

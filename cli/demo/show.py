@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -51,13 +51,13 @@ class Show:
         )
 
     @contextmanager
-    def waiting(self, text: str) -> Iterator[None]:
-        """Says what is waited for, turning on a terminal."""
+    def waiting(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Says what is waited for, turning on a terminal; what it gives says how far it is."""
         if not self._out.is_terminal:
-            yield
+            yield lambda _: None
             return
-        with self._out.status(text):
-            yield
+        with self._out.status(text) as status:
+            yield status.update
 
     def heading(self, text: str) -> None:
         """Begins a part."""

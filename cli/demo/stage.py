@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import aiohttp
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
 from reach.events.v1 import event_service_pb2, event_service_pb2_grpc
 from reach.kf_session.v1 import kf_session_service_pb2, kf_session_service_pb2_grpc
 from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
@@ -30,6 +31,7 @@ from shared.values import value_class
 
 LOG: Final = "suite.log"
 
+_AI = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 _EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
 _KF = kf_session_service_pb2.DESCRIPTOR.services_by_name["KfSessionService"]
 _NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
@@ -62,6 +64,7 @@ class Stage:
     notifier: Any
     events: Any
     kf: Any
+    ai: Any
     sandbox: Sandbox
     grpc: str
 
@@ -95,11 +98,12 @@ async def _set_up(stack: AsyncExitStack, home: str) -> Stage:
     facts = await stack.enter_async_context(_suite(chosen))
     grpc = facts["grpc"]
     await demo_credentials.introduce(chosen, running.url, facts["http"])
-    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _EVENTS, _KF, _NOTIFIER))
+    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _AI, _EVENTS, _KF, _NOTIFIER))
     return Stage(
         notifier_service_pb2_grpc.NotifierServiceStub(channel),
         event_service_pb2_grpc.EventServiceStub(channel),
         kf_session_service_pb2_grpc.KfSessionServiceStub(channel),
+        ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceStub(channel),
         sandbox,
         grpc,
     )
@@ -114,6 +118,7 @@ def _settings(home: str, sandbox: str) -> Settings:
             "REACH_GRPC_LISTEN": "127.0.0.1:0",
             "REACH_HTTP_LISTEN": "127.0.0.1:0",
             "REACH_CLOCK": "sandbox",  # so that what takes a minute need not be waited for
+            "REACH_AI_PREWARM_CRON": "0 0 29 2 *",  # the club's figures are prepared when it says that they are ready
             "REACH_WECOM_BASE_URL": sandbox,
         },
         service="up",

@@ -10,6 +10,7 @@ from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 
 from services.ai_orchestrator import service as wire_service
 from services.ai_orchestrator.definition_files import load_apps, load_chains
+from services.ai_orchestrator.doctor import Doctor
 from services.ai_orchestrator.domain.masking import kept
 from services.ai_orchestrator.facts_side import FactsSide
 from services.ai_orchestrator.gates_side import GatesSide
@@ -41,13 +42,14 @@ async def build(resources: Resources) -> Service:
     await credentials.seed(settings)
     audit = AuditLog(database.dialect, resources.key)
 
-    zone = settings.default_zone
+    zone, apps = settings.default_zone, load_apps()
+    doctor = Doctor(database, LOCATIONS, [app.app_type for app in apps], settings.dashscope, clock)
     gates = GatesSide(database, audit, clock, numbers, settings.limits, zone, WaitingSteps(database))
     facts = FactsSide(database, clock, settings)
     results = ResultsSide(database, audit, clock)
     runs = RunsSide(
         database,
-        Book(load_apps(), load_chains()),
+        Book(apps, load_chains()),
         settings,
         audit,
         clock,
@@ -87,7 +89,7 @@ async def build(resources: Resources) -> Service:
         part=Part(
             service=NAME,
             database=database,
-            checks=[gates.desk.check],
+            checks=[*doctor.checks, gates.desk.check],
             replay=runs.intake.replay,
             unknown=NothingUnknown(),
             limits=RateDesk(database, gates.limits_of),

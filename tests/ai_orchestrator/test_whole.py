@@ -13,63 +13,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from reach.ai_orchestrator.v1 import copy_pb2, insight_pb2
 from reach.ai_orchestrator.v1 import run_pb2 as pb
-from reach.ai_orchestrator.v1.ai_orchestrator_service_pb2_grpc import AiOrchestratorServiceStub
 from sqlalchemy import Connection
 
-from services.ai_orchestrator.assembly import LOCATIONS, build
+from services.ai_orchestrator.assembly import LOCATIONS
 from services.ai_orchestrator.store import run_tables
 from shared.db.engine import Database
 from shared.db.migrate import migrate
 from shared.rpc.fields import to_struct
-from tests.e2e.harness import STORE, Sandbox, embedded, eventually, refused, sandbox
-
-APPS = (
-    "app2_finance", "app2a_finance_area", "app3_clue", "app4_analysis", "app5_tactics", "app6_note", "app7_customer",
-    "app8_consolidation", "customer_campaign",
-)  # fmt: skip
-IDS = {f"DASHSCOPE_APP_ID_{name.upper()}": name for name in APPS}
-VISIT = {
-    "member_id": "m1",
-    "has_assistant": True,
-    "assistant_id": "a1",
-    "amount": "280.00",
-    "area": "hallA",
-    "settled_time": "2026-03-02T12:00:00+08:00",
-}
-
-
-class Club:
-    """The service and its sandbox."""
-
-    def __init__(self, reach: Any, world: Sandbox) -> None:
-        self.reach, self.world = reach, world
-        self.stub: Any = AiOrchestratorServiceStub(reach.channel)
-
-    async def requests(self) -> list[Any]:
-        """What the sandbox's DashScope saw."""
-        found: list[Any] = (await self.world.get("/sandbox/ai/requests"))["requests"]
-        return found
-
-    async def ended(self, run_id: str) -> pb.Run:
-        """A run, once it has ended."""
-
-        async def look() -> pb.Run | None:
-            run: pb.Run = (await self.stub.GetRun(pb.GetRunRequest(run_id=run_id))).run
-            return run if run.HasField("finish_time") else None
-
-        found = await eventually(look, timeout=30)
-        assert found is not None
-        return found
+from tests.ai_orchestrator.club import VISIT, Club, opened
+from tests.e2e.harness import STORE, refused
 
 
 @pytest.fixture
 async def club(tmp_path: Path) -> AsyncIterator[Club]:
-    async with sandbox() as world:
-        more = {"dashscope_base_url": f"{world.url}/api/v1", "DASHSCOPE_API_KEY": "sk-test", **IDS}
-        async with embedded(
-            world.url, tmp_path / "home", builds=[build], default_store=STORE, **more
-        ) as reach:
-            yield Club(reach, world)
+    async with opened(tmp_path / "home") as made:
+        yield made
 
 
 async def test_a_settled_visit_becomes_results_and_every_request_has_its_record(club: Club) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.common import SERVICES
 from tests.cli.conftest import STORE
 from tests.cli.support import Reach
 from tests.support.process import until
@@ -122,6 +123,34 @@ def test_what_kf_session_knows_of_an_event_is_told_too_and_a_customer_may_be_ask
     assert nothing.out.strip() == "nothing was to be sent in that period"
 
 
+VISIT = json.dumps(
+    {
+        "member_id": "m1",
+        "has_assistant": False,
+        "amount": "280.00",
+        "settled_time": "2026-03-02T12:00:00+08:00",
+    }
+)
+
+
+def test_the_run_that_an_event_started_is_told_by_the_events_id_and_by_its_own(up: Reach) -> None:
+    published = ("publish", "consumption.settled", "--data", VISIT, "--store", STORE, "--id", "visit-1")
+    assert up(*published).code == 0
+
+    def told() -> list[Any] | None:
+        done = up("explain", "visit-1", "--json")
+        steps: list[Any] = json.loads(done.out).get("ai_steps", []) if done.code == 0 else []
+        return steps if any(one["what"] == "end" for one in steps) else None
+
+    steps = until(told)
+    assert [steps[0]["what"], steps[0]["reason"], steps[-1]["text"]] == ["event", "started", "completed"]
+    shown = up("explain", steps[0]["run_id"])
+    assert shown.code == 0
+    for word in ("app3_clue: completed", "app8_consolidation: completed", "app7_customer: completed"):
+        assert word in shown.out
+    assert "not_found" not in shown.out  # of the others, who know nothing of it
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -201,7 +230,7 @@ def test_a_message_needs_somebody_to_go_to(up: Reach) -> None:
 
 def test_the_doctor_finds_a_running_suite(up: Reach) -> None:
     done = up.process("doctor")
-    assert "notifier" in done.out
+    assert all(service in done.out for service in SERVICES)
     assert "database" in done.out
     assert done.code == (1 if "✗" in done.out else 0)
 

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from reach.ai_orchestrator.v1 import run_pb2
 
-from cli.demo.cast import EVENING, PROFILES, STAFF
+from cli.demo.cast import EVENING, PROFILES, STAFF, TACTIC
+from cli.demo.club import judge_ledger, judge_run
 from cli.demo.customer import BY_HAND, HELLO, LEAVE, VIEW, compare
 from cli.demo.verdict import Arrival, Duty, attribute, complaints
 from tests.cli.support import environment
@@ -121,6 +123,37 @@ def test_the_evening_shows_the_customers_phone(shown: str) -> None:
     assert BY_HAND[4] not in shown
     assert "refused with KF_WINDOW_FULL" in shown
     assert "credits: too few credits: merged into" in shown
+
+
+def test_the_evening_shows_what_the_clubs_applications_found_out(shown: str) -> None:
+    assert "visit: app3_clue > app8_consolidation > app7_customer" in shown
+    assert "figures: 72 of 72 steps in " in shown
+    assert f"文静 is told once, and reads: {TACTIC['tactics'][0]['script']}" in shown
+    assert "79 requests at DashScope, as many attempts on record" in shown
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "complaints"),
+    [
+        ((79, 100), (79, 100), []),
+        ((80, 100), (79, 100), ["DashScope saw 80 requests, and 79 attempts are recorded"]),
+        ((79, 101), (79, 100), ["DashScope billed 101 tokens, and 100 are charged"]),
+    ],
+)
+def test_dashscopes_ledger_is_compared_with_ours(
+    theirs: tuple[int, int], ours: tuple[int, int], complaints: list[str]
+) -> None:
+    assert judge_ledger(theirs, ours) == complaints
+
+
+def test_a_step_of_the_club_that_has_no_result_is_a_complaint() -> None:
+    step = run_pb2.Step(name="app6_note", status=run_pb2.STEP_STATUS_FAILED, reason="timeout")
+    assert judge_run("note", None, 2) == ["the club's note: no run was started"]
+    assert judge_run("note", run_pb2.Run(steps=[step]), 1) == [
+        "the club's note: 1 steps of 1; not completed: app6_note timeout"
+    ]
+    step.status = run_pb2.STEP_STATUS_COMPLETED
+    assert judge_run("note", run_pb2.Run(steps=[step]), 1) == []
 
 
 def test_a_demo_in_a_pipe_is_plain_text(shown: str) -> None:

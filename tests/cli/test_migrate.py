@@ -11,9 +11,10 @@ def test_migrate_says_what_it_did_and_does_it_once(reach: Reach) -> None:
     assert "identity: brought up to date" in first.out
     assert "notifier: brought up to date" in first.out
     assert "kf_session: brought up to date" in first.out
+    assert "ai_orchestrator: brought up to date" in first.out
     again = reach("migrate")
     assert again.code == 0
-    assert again.out.count("up to date already") == 3
+    assert again.out.count("up to date already") == 4
 
 
 def test_migrate_works_on_postgresql(reach: Reach, postgres_database: str) -> None:

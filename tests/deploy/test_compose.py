@@ -11,9 +11,11 @@ import pytest
 import typer.main
 from ruamel.yaml import YAML
 
+from cli.common import SERVICES
 from cli.main import app
+from services.ai_orchestrator.definition_files import load_apps
 from shared.secrets import SecretKey
-from shared.settings import known_variables, load
+from shared.settings import PORTS, Settings, known_variables, load
 from tests.support import compose
 from tools import make_secrets
 
@@ -44,6 +46,7 @@ def test_a_service_runs_a_command_that_the_cli_has(service: str) -> None:
 def test_a_service_sets_only_variables_that_are_read(service: str) -> None:
     known = {variable.name for variable in known_variables()}
     known |= {f"{variable.name}_FILE" for variable in known_variables() if variable.secret}
+    known |= {f"DASHSCOPE_APP_ID_{app.app_type.upper()}" for app in load_apps()}
     assert environment(service).keys() <= known
 
 
@@ -53,15 +56,33 @@ def test_a_health_check_asks_with_a_command_that_the_cli_has() -> None:
     assert command_exists(question[2:])
 
 
-def test_the_notifiers_settings_are_accepted_as_they_stand(tmp_path: Path) -> None:
-    make_secrets.write(tmp_path)
-    environ = {
-        name: value.replace("/run/secrets", str(tmp_path)) for name, value in environment("notifier").items()
-    }
-    settings = load(environ, service="notifier")
+def accepted(service: str, place: Path) -> Settings:
+    """What *service* reads of its variables as they stand."""
+    make_secrets.write(place)
+    given = environment(service)
+    return load(
+        {name: value.replace("/run/secrets", str(place)) for name, value in given.items()}, service=service
+    )
+
+
+def test_every_service_there_is_runs_in_a_container_of_its_own() -> None:
+    serving = [one["command"][1] for one in OURS.values() if one["command"][0] == "serve"]
+    assert serving == list(SERVICES)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_services_settings_are_accepted_as_they_stand(service: str, tmp_path: Path) -> None:
+    settings = accepted(service, tmp_path)
     assert not settings.embedded
     assert settings.secret_key_file is not None
     SecretKey.load(settings.secret_key_file)
+    assert OURS[service]["healthcheck"]["test"][-1].endswith(f":{PORTS[service].grpc}")
+
+
+def test_every_ai_application_has_its_id_and_a_key(tmp_path: Path) -> None:
+    settings = accepted("ai_orchestrator", tmp_path)
+    assert settings.dashscope.app_ids.keys() == {app.app_type for app in load_apps()}
+    assert settings.dashscope.api_key is not None
 
 
 def test_every_secret_is_declared_and_made() -> None:
