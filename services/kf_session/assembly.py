@@ -10,6 +10,7 @@ from typing import Final
 from reach.kf_session.v1 import kf_session_service_pb2_grpc
 
 from services.kf_session import service as wire_service
+from services.kf_session.ai_way import AiWay, opener
 from services.kf_session.doctor import Doctor
 from services.kf_session.learning import Learning, wishes_of
 from services.kf_session.matching_side import MatchingSide
@@ -103,6 +104,8 @@ async def build(resources: Resources) -> Service:
         numbers,
         default_store=settings.default_store,
         max_bytes=settings.limits.event_bytes,
+        model=AiWay(opener(resources)),
+        owner=resources.owner,
         render=learning.templating.render,
     )
     hearing = sending.hearing
@@ -178,6 +181,7 @@ async def build(resources: Resources) -> Service:
             "puller": puller.run,
             **sending.loops,
             "matching": matching.matching.run,
+            "asking": matching.asking.run,
             **learning.loops,
             "retention": Retention(database, clock, settings.limits, [learning.purge]).run,
         },

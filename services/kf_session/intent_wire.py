@@ -99,6 +99,8 @@ def from_spec(store_id: str, intent_id: str, wire: pb.IntentSpec, clock: Clock) 
         deleted_at=None,
         created_at=now,
         updated_at=now,
+        ai_score=wire.ai_score,
+        ai_text=wire.ai_text,
     )
 
 
@@ -132,6 +134,8 @@ def to_intent(kept: KeptIntent) -> pb.Intent:
         external_userid=kept.external_userid,
         open_kfid=kept.open_kfid,
         manual_push=not kept.auto_push,
+        ai_score=kept.ai_score,
+        ai_text=kept.ai_text,
     )
     if kept.expires_at is not None:
         spec.expire_time.CopyFrom(to_timestamp(kept.expires_at))
@@ -179,6 +183,7 @@ def to_match(one: Match) -> pb.Match:
         profile_name=one.profile_name,
         score=one.score,
         ai_score=one.ai_score,
+        ai_reason=one.ai_reason,
         matched_conditions=one.conditions,
         explanation=one.explanation,
         push_id=one.push_id or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.kf_session.domain.rendering import Renderer
 from services.kf_session.pipeline.admitting import Admit
+from services.kf_session.pipeline.asking import Asking, Model
 from services.kf_session.pipeline.matching import Matching
 from services.kf_session.pipeline.replies import Replies
 from services.kf_session.pipeline.telling import Telling, plain
@@ -17,7 +18,7 @@ from shared.telemetry.metrics import Metrics
 
 
 class MatchingSide:
-    """The parts: two use cases for the servicer, a loop, the bus's handler and a listener of what customers write."""
+    """The parts: two use cases for the servicer, two loops, the bus's handler and a listener of what customers write."""
 
     def __init__(
         self,
@@ -29,10 +30,14 @@ class MatchingSide:
         *,
         default_store: str | None,
         max_bytes: int,
+        model: Model,
+        owner: str,
         render: Renderer = plain,
     ) -> None:
         telling = Telling(admit, render)
         self.matching = Matching(database, telling, clock)
+        """Its ``run`` is a loop."""
+        self.asking = Asking(database, model, clock, numbers, owner)
         """Its ``run`` is a loop."""
         self.profiles = Profiles(database, audit, clock)
         self.intents = Intents(database, self.matching, telling, audit, clock)

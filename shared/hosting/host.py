@@ -111,6 +111,7 @@ class Host:
         server = self._server(resources, authenticator, health)
         # Listening comes first: where a port is taken, nothing has been consumed or sent yet.
         facts = await self._listen(stack, server)
+        resources.grpc = facts["grpc"]
         await self._start(stack, resources, bus)
         await health.refresh()
         return facts

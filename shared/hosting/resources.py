@@ -44,6 +44,8 @@ class Resources:
     authenticator: Authenticator
     bus: Bus | None = None
     """Set before services' loops start; services are built before it."""
+    grpc: str | None = None
+    """Where this process serves gRPC, all its services; set when it does, before services' loops start."""
 
     @property
     def tokens(self) -> PageTokens:

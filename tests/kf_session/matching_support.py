@@ -103,6 +103,7 @@ def ai_intent(
     min_score: float = 0.7,
     expires_at: datetime | None = None,
     now: datetime,
+    **asked: bool,
 ) -> KeptIntent:
     """Somebody looks for AI."""
     return KeptIntent(
@@ -117,6 +118,7 @@ def ai_intent(
         None,
         now,
         now,
+        **asked,
     )
 
 

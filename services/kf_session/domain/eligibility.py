@@ -11,6 +11,7 @@
     daily      less than the customer's calendar day allows, if nobody asked for it
     picture    the kept picture that it shows, if any, is known to the platform
     best_hour  a match of who wants that: no hour is ahead that is so much better that it is worth waiting for
+    words      a match whose words a model is to write has them, or has waited long enough
 
 Quiet hours against a closing window: where the window lasts beyond them, the push waits for their end. Where it does
 not, waiting would lose it: what came before the quiet has gone by then (EARLIER: nothing of ours waits on purpose
@@ -37,6 +38,12 @@ from shared.values import value_class
 LOOK_AGAIN: Final = timedelta(minutes=10)
 """What waits for somebody to act is looked at so often, should the news of it be lost."""
 
+WORDS_WAIT: Final = timedelta(seconds=20)
+"""So long after its admission a push waits for the words of a model."""
+
+AI_TEXT: Final = "ai_text"
+"""What it waits for then."""
+
 WINDOW_CLOSED: Final = "KF_WINDOW_CLOSED"
 WINDOW_FULL: Final = "KF_WINDOW_FULL"
 
@@ -55,6 +62,7 @@ class Gate(StrEnum):
     DAILY = "daily"
     PICTURE = "picture"
     BEST_HOUR = "best_hour"
+    WORDS = "words"
 
 
 class Word(StrEnum):
@@ -124,6 +132,8 @@ class Candidate:
     """The kept picture that it shows."""
     picture_missing: str = ""
     """Why it cannot show it now (``domain.picture``)."""
+    words_awaited: bool = False
+    """A model was asked for its words, and has not answered."""
 
     @property
     def keeps_reserve(self) -> bool:
@@ -139,7 +149,7 @@ class Candidate:
 def judge(one: Candidate, facts: Facts, now: datetime) -> tuple[Verdict, ...]:
     """Every gate's verdict, in order: all of them, so that somebody who asks sees all that stands in the way."""
     ways = (_code,) if one.by_code else (_session, _window, _credits)
-    gates = (_enabled, _blocked, _score, *ways, _quiet, _daily, _picture, _best_hour)
+    gates = (_enabled, _blocked, _score, *ways, _quiet, _daily, _picture, _best_hour, _words)
     return tuple(gate(one, facts, now) for gate in gates)
 
 
@@ -322,6 +332,18 @@ def _best_hour(one: Candidate, facts: Facts, now: datetime) -> Verdict:
         return passes
     told = {"best_at": _text(best), "share": round(hours.at(best), 3), "share_now": round(hours.at(now), 3)}
     return Verdict(Gate.BEST_HOUR, Word.HOLD, "best_hour", told | {"window_end": _text(end)}, best)
+
+
+def _words(one: Candidate, facts: Facts, now: datetime) -> Verdict:
+    """Twenty seconds at most, and never into the end of the window or of the push."""
+    end = window_end(facts.customer_at)
+    passes = Verdict(Gate.WORDS, Word.PASS)
+    if not one.words_awaited or one.admitted_at is None or end is None:
+        return passes
+    until = min(one.admitted_at + WORDS_WAIT, end - 2 * CLOSING)
+    if one.expires_at is not None:
+        until = min(until, one.expires_at - CLOSING)
+    return Verdict(Gate.WORDS, Word.HOLD, AI_TEXT, {}, until) if now < until else passes
 
 
 def _later(one: Candidate, facts: Facts, now: datetime) -> datetime:

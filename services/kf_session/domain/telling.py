@@ -69,6 +69,12 @@ _GATES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "merged": ("额度不足，合并到{into}", "too few credits: merged into {into}"),
     "in_summary": ("并入每日汇总{into}，共{of}条", "one of {of} that the daily summary {into} tells of"),
+    "ai_text": ("等待AI撰写文案，最多20秒", "it waits for the words of a model, 20 s at most"),
+    "ai_text_used": ("使用AI撰写的文案", "it goes with the words of a model"),
+    "ai_text_not_used": (
+        "使用模板文案，未采用AI文案：{why}",
+        "it goes with the template's words, not a model's: {why}",
+    ),
     "resolved": ("运维人员核实了结果", "an operator found out what it was"),
 }
 _WHY: Final[Mapping[str, tuple[str, str]]] = {
@@ -153,6 +159,15 @@ def tell_match(
     if withdrawn_at is not None:
         steps.append(Step("", "withdrawn", *_WHY["match_withdrawn"], withdrawn_at))
     return steps
+
+
+def tell_opinion(score: float | None, reason: str, outcome: str, at: datetime) -> Step:
+    """What became of asking a model for its opinion of a match; *outcome* is empty while it is still to answer."""
+    if score is not None:
+        return Step("", "ai_score", f"AI评分{score:.0%}：{reason}", f"AI score {score:.0%}: {reason}", at)
+    if not outcome:
+        return Step("", "ai_score", "等待AI评分", "an AI score is asked for", at)
+    return Step("", "ai_score", f"没有AI评分：{outcome}", f"no AI score: {outcome}", at)
 
 
 def tell(

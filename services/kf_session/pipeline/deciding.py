@@ -29,7 +29,7 @@ from services.kf_session.domain.rendering import Renderer
 from services.kf_session.pipeline.customer_facts import CustomerFacts
 from services.kf_session.pipeline.merging import BEST, merge, plain_list
 from services.kf_session.pipeline.push_announcing import announce
-from services.kf_session.store import ledger, matches, outgoing, pictures
+from services.kf_session.store import ledger, matches, outgoing, pictures, questions
 from services.kf_session.store.ledger import SessionKey, Standing
 from services.kf_session.store.outgoing import Claimed, Code, Past
 from services.kf_session.store.pictures import Found
@@ -103,17 +103,18 @@ class Decider:
         by_key = sorted(claimed, key=lambda one: (_key(one), one.id))
         groups = {key: list(each) for key, each in groupby(by_key, key=lambda one: one.key)}
         standings = {key: await ledger.lock(conn, key) for key in groups}
-        mine = {one.id for one in await outgoing.still_held(conn, claimed)}
+        mine = {one.id: one for one in await outgoing.still_held(conn, claimed)}
         ids = sorted(mine)
         past = await outgoing.past(conn, ids)
         void = await matches.void(conn, [one.id for one in claimed if one.purpose is Purpose.MATCH])
+        awaited = await questions.awaited(conn, ids)
         codes = await outgoing.codes(conn, {one.code_id for one in claimed if one.code_id is not None})
         jobs: list[Job] = []
         for key, pushes in groups.items():
-            held = [one for one in pushes if one.id in mine]
+            held = [mine[one.id] for one in pushes if one.id in mine]
             if held:
                 turn = await self._turn(conn, key, standings[key], held, now)
-                jobs += await _Session(self, conn, turn, past, codes, void, now).judge()
+                jobs += await _Session(self, conn, turn, past, codes, void, awaited, now).judge()
         return jobs
 
     async def _turn(
@@ -141,6 +142,7 @@ class _Session:
         past: Past,
         codes: Mapping[str, Code],
         void: frozenset[str],
+        awaited: frozenset[str],
         now: datetime,
     ) -> None:
         self._own = decider
@@ -149,6 +151,7 @@ class _Session:
         self._past = past
         self._codes = codes
         self._void = void
+        self._awaited = awaited
         self._now = now
         self._pictures: dict[tuple[str, str], Found] = {}
         self._jobs: list[Job] = []
@@ -215,6 +218,7 @@ class _Session:
             kept=(one.id, "quiet_digest") in self._past.holds,
             picture=picture_of(one.content),
             picture_missing=(await self._picture(one)).missing,
+            words_awaited=one.id in self._awaited,
         )
 
     async def _passes(self, one: Claimed) -> bool:

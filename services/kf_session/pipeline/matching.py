@@ -9,11 +9,13 @@ from typing import Final
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain import asking
+from services.kf_session.domain.asking import digest, score_facts
 from services.kf_session.domain.matching.profile import Profile
 from services.kf_session.domain.matching.scoring import Verdict, compare
 from services.kf_session.pipeline.announcing_matches import matched
 from services.kf_session.pipeline.telling import Telling
-from services.kf_session.store import intents, match_work, matches, profiles
+from services.kf_session.store import intents, match_work, matches, profiles, questions
 from services.kf_session.store.intents import KeptIntent
 from services.kf_session.store.match_work import WAKEUP, Kind, Work
 from services.kf_session.store.matches import OWN, Match
@@ -98,6 +100,7 @@ class Matching:
         else:
             left = await self._profile(conn, work, now)
         self._database.wakeups.notify(conn, outbox.WAKEUP, others=False)
+        self._database.wakeups.notify(conn, questions.WAKEUP)
         return left
 
     async def _intent(self, conn: AsyncConnection, work: Work, now: datetime) -> bool:
@@ -173,6 +176,13 @@ class Matching:
             or old.profile_fingerprint != kept.fingerprint
         ):
             await outbox.add(conn, [matched(saved, now)])
+        if intent.ai_score:
+            shown = score_facts(
+                intent.intent, intent.description, kept.profile, saved.conditions, saved.score
+            )
+            await questions.ask(conn, saved.id, asking.Kind.SCORE, digest(shown), now)
+        elif old is not None:
+            await questions.drop(conn, saved.id, asking.Kind.SCORE)
         return saved
 
 

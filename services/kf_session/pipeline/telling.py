@@ -8,13 +8,14 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.kf_session.domain.asking import Kind
 from services.kf_session.domain.matching import lines
 from services.kf_session.domain.push import Item, NewPush, Purpose
 from services.kf_session.domain.rendering import Rendered, Renderer
 from services.kf_session.pipeline.admitting import Admit
-from services.kf_session.store import matches
+from services.kf_session.store import intents, matches, questions
 from services.kf_session.store.ledger import SessionKey
-from services.kf_session.store.matches import Match
+from services.kf_session.store.matches import OWN, Match
 from shared.values import value_class
 
 KEPT: Final = timedelta(hours=48)
@@ -91,7 +92,15 @@ class Telling:
         )
         push_id = await self._admit(conn, new, now)
         await matches.pushed(conn, one, push_id, now)
+        if rendered.content.get("msgtype") == "text" and await self._wants_words(conn, one):
+            await questions.ask(conn, one.id, Kind.TEXT, push_id, now, push_id=push_id)
         return Told(one, push_id)
+
+    async def _wants_words(self, conn: AsyncConnection, one: Match) -> bool:
+        if one.source != OWN:
+            return False
+        found = (await intents.get(conn, one.store_id, [one.intent_id])).get(one.intent_id)
+        return found is not None and found.ai_text
 
 
 def item_of(one: Match) -> Item:

@@ -20,7 +20,7 @@ from services.kf_session.store.learning_tables import (
     summary_schedule,
 )
 from services.kf_session.store.matches import OWN
-from services.kf_session.store.matching_tables import intent, match, profile
+from services.kf_session.store.matching_tables import intent, match, profile, question
 from services.kf_session.store.tables import credit, push, session
 
 _OPEN = [one.value for one in PushStatus if one.open or one is PushStatus.UNKNOWN]
@@ -62,7 +62,10 @@ async def purge_matches(conn: AsyncConnection, before: datetime, limit: int) -> 
         .order_by(m.withdrawn_at)
         .limit(limit)
     )
-    return (await conn.execute(sa.delete(match).where(m.id.in_(old)))).rowcount
+    ids = list(await conn.scalars(old))
+    await conn.execute(sa.delete(question).where(question.c.match_id.in_(ids)))
+    await conn.execute(sa.delete(match).where(m.id.in_(ids)))
+    return len(ids)
 
 
 async def purge_sessions(conn: AsyncConnection, before: datetime, limit: int) -> int:

@@ -32,6 +32,10 @@ class KeptIntent:
     deleted_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    ai_score: bool = False
+    """Whether a model is asked for its opinion of each match."""
+    ai_text: bool = False
+    """Whether a model words the push of a single match."""
 
     def lives(self, now: datetime) -> bool:
         """Whether it matches anything at all."""
@@ -113,6 +117,8 @@ def _columns(kept: KeptIntent) -> dict[str, Any]:
     spec = {
         "conditions": [to_json(one) for one in kept.intent.conditions],
         "min_score": kept.intent.min_score,
+        "ai_score": kept.ai_score,
+        "ai_text": kept.ai_text,
     }
     return {
         "store_id": kept.store_id,
@@ -144,4 +150,6 @@ def _kept(row: Any) -> KeptIntent:
         row.deleted_at,
         row.created_at,
         row.updated_at,
+        row.spec.get("ai_score", False),
+        row.spec.get("ai_text", False),
     )

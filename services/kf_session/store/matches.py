@@ -52,6 +52,8 @@ class Match:
     withdrawn_at: datetime | None = None
     created_at: datetime | None = None
     """None of one that is not stored yet."""
+    ai_reason: str = ""
+    """What `ai_score` is based on."""
 
     @property
     def told(self) -> bool:
@@ -158,6 +160,18 @@ async def pushed(conn: AsyncConnection, one: Match, push_id: str, now: datetime)
         "updated_at": now,
     }
     await conn.execute(sa.update(match).where(match.c.id == one.id).values(**values))
+
+
+async def judged(conn: AsyncConnection, match_id: str, score: float | None, reason: str) -> None:
+    """A model's opinion stands beside the score, or (None) none does any more."""
+    values = {"ai_score": score, "ai_reason": reason}
+    await conn.execute(sa.update(match).where(match.c.id == match_id).values(values))
+
+
+async def hold(conn: AsyncConnection, match_id: str) -> Match | None:
+    """One match, which nobody else changes until the transaction ends."""
+    row = (await conn.execute(sa.select(match).where(match.c.id == match_id).with_for_update())).first()
+    return None if row is None else _match(row)
 
 
 async def not_pushed(conn: AsyncConnection, one: Match, reason: str, now: datetime) -> None:

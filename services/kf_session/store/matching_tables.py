@@ -3,6 +3,7 @@
 profile ── profile_term ── all it can be found by      intent ── intent_anchor ── what a profile must have one of
       └────────────────────────── match ──────────────────────────┘
 match_work ── what changed and has not been compared yet: the row is the queue
+question ── what a model is to be asked about a match: the row is the queue
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from services.kf_session.store.tables import metadata
+from shared.db.queue import due_columns, due_indexes
 from shared.db.types import Id, Instant, Json
+
+ASKING = "asking"
+"""The state of a question that a replica holds."""
 
 profile = sa.Table(
     "profile",
@@ -42,7 +47,7 @@ intent = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
-    sa.Column("spec", Json, nullable=False),  # conditions and min_score
+    sa.Column("spec", Json, nullable=False),  # conditions, min_score, and what a model is asked
     sa.Column("open_kfid", Id, nullable=False),  # '' is the account the customer wrote to last
     sa.Column("external_userid", Id, nullable=False),  # who looks for it, and is told
     sa.Column("auto_push", sa.Boolean(create_constraint=False), nullable=False),
@@ -76,7 +81,8 @@ match = sa.Table(
     sa.Column("intent_name", sa.Text, nullable=False),
     sa.Column("profile_name", sa.Text, nullable=False),
     sa.Column("score", sa.Float, nullable=False),
-    sa.Column("ai_score", sa.Float),  # a model's opinion, beside the score; nothing writes it yet
+    sa.Column("ai_score", sa.Float),  # a model's opinion, beside the score
+    sa.Column("ai_reason", sa.Text, nullable=False, server_default=""),  # what it bases that on
     sa.Column("conditions", Json, nullable=False),  # those that are met, in words
     sa.Column("explanation", sa.Text, nullable=False),
     sa.Column("profile_fingerprint", Id, nullable=False),
@@ -109,3 +115,22 @@ match_work = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
 )
 sa.Index("match_work_due", match_work.c.due_at)
+
+question = sa.Table(
+    "question",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("match_id", Id, nullable=False),
+    sa.Column("kind", Id, nullable=False),  # domain.asking.Kind
+    sa.Column("fingerprint", Id, nullable=False),  # of what is asked about; another one is asked anew
+    sa.Column("push_id", Id),  # whose words are asked for
+    sa.Column(
+        "outcome", sa.Text, nullable=False
+    ),  # '' until it ended; then answered, or why there is no answer
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    *due_columns(),  # status ends as done
+    *due_indexes("question", running=ASKING),
+)
+sa.Index("question_once", question.c.match_id, question.c.kind, unique=True)
+sa.Index("question_of_push", question.c.push_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -114,16 +114,17 @@ class Past:
 
 
 async def still_held(conn: AsyncConnection, pushes: Sequence[Claimed]) -> list[Claimed]:
-    """Those that are still the caller's, whose rows nobody else changes until the transaction ends."""
+    """Those that are still the caller's, with the words that they have now; nobody else changes their rows until the
+    transaction ends."""
     ids = sorted(one.id for one in pushes)
     query = (
-        sa.select(push.c.id, push.c.lease_epoch)
+        sa.select(push.c.id, push.c.lease_epoch, push.c.content)
         .where(push.c.id.in_(ids), push.c.status == SENDING)
         .order_by(push.c.id)
         .with_for_update()
     )
-    held = {(row.id, row.lease_epoch) for row in await conn.execute(query)}
-    return [one for one in pushes if (one.id, one.epoch) in held]
+    held = {(row.id, row.lease_epoch): row.content for row in await conn.execute(query)}
+    return [replace(one, content=held[one.id, one.epoch]) for one in pushes if (one.id, one.epoch) in held]
 
 
 async def past(conn: AsyncConnection, ids: Collection[str]) -> Past:

@@ -14,7 +14,7 @@ from services.kf_session.domain.matching.scoring import check, compare
 from services.kf_session.pipeline.admitting import WAKEUP as PUSHES
 from services.kf_session.pipeline.matching import BATCH, Matching, made
 from services.kf_session.pipeline.telling import Telling
-from services.kf_session.store import intents, match_work, matches, profiles
+from services.kf_session.store import intents, match_work, matches, profiles, questions
 from services.kf_session.store.intents import KeptIntent
 from services.kf_session.store.match_work import WAKEUP, Kind
 from services.kf_session.store.matches import Match
@@ -204,6 +204,7 @@ class Intents:
                 await _there(conn, store_id, intent_id)
             best = await matches.untold(conn, store_id, limit, now, intent_id=intent_id, customer=customer)
             await self._telling.tell(conn, best, now)
+            self._database.wakeups.notify(conn, questions.WAKEUP)
             ids = [one.id for one in best]
             await once.finish(conn, orjson.dumps(ids))
             done = NewEntry(once.name, intent_id, store_id, detail={"matches": len(ids)})

@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.domain.telling import Step, tell, tell_event, tell_match
-from services.kf_session.store import matches, push_reading
+from services.kf_session.domain.asking import Kind
+from services.kf_session.domain.telling import Step, tell, tell_event, tell_match, tell_opinion
+from services.kf_session.store import matches, push_reading, questions
 from services.kf_session.store.matches import Match
 from shared.db import inbox
 from shared.db.engine import Database
@@ -45,6 +46,9 @@ class Stories:
         steps: list[Step] = []
         for one in found:
             steps += _told(one)
+            for asked in await questions.of_match(conn, one.id):
+                if asked.kind is Kind.SCORE:
+                    steps.append(tell_opinion(one.ai_score, one.ai_reason, asked.outcome, asked.updated_at))
             steps += await self._push(conn, one.push_id or "", stores)
         return steps
 

@@ -22,6 +22,7 @@ async def test_the_migrations_end_at_the_tables_of_the_code(database_url: str) -
         table.name
         for table in (
             matching_tables.profile,
+            matching_tables.question,
             matching_tables.profile_term,
             matching_tables.intent,
             matching_tables.intent_anchor,
