@@ -150,13 +150,15 @@ class RunMethods(ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceServicer)
         """Run one app now."""
         authorise_store(request.store_id)
         subject = from_subject(request.store_id, request.subject)
+        given = from_struct(request.given)
         if request.dry_run:
-            prompt = await self._runs.dry_run(request.app_type, subject)
+            prompt = await self._runs.dry_run(request.app_type, subject, given)
             return pb.RunAppResponse(prompt=prompt.text, missing=prompt.missing)
         view = await self._runs.run_app(
             request.app_type,
             subject,
             refresh=request.refresh,
+            arguments=given,
             once=once_of(SERVICE, "RunApp", request, request.store_id),
             wait=timedelta(seconds=remaining(_WAIT_MOST)),
         )

@@ -349,7 +349,9 @@ class Runs:
         """The app, and its subject as its steps have it. Raises Invalid."""
         app = self._book.app_named(app_type)
         if app.given and not arguments:
-            raise Invalid.field("app_type", f"{app_type} needs a {app.given}, which an RPC of its own takes")
+            raise Invalid.field("given", f"{app_type} needs a {app.given}")
+        if arguments and not app.given:
+            raise Invalid.field("given", f"{app_type} takes nothing beside the facts; leave it out")
         async with self._database.read() as conn:
             site = await self._sites(conn, subject.store_id)
         return app, checked(app, subject, site, self._book.apps.values())
