@@ -31,7 +31,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
     def execute(self, operation: Any, parameters: Any = None) -> None:
         try:
             done = self.await_(
-                self._connection._execute(_execute, self._connection._conn, operation, parameters or ())  # type: ignore[attr-defined]
+                self._connection._execute(_execute, self._connection._conn, operation, parameters or ())
             )
         except Exception as error:
             self._adapt_connection._handle_exception(error)
@@ -41,9 +41,7 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
     def executemany(self, operation: Any, seq_of_parameters: Any) -> None:
         try:
             done = self.await_(
-                self._connection._execute(  # type: ignore[attr-defined]
-                    _execute_many, self._connection._conn, operation, seq_of_parameters
-                )
+                self._connection._execute(_execute_many, self._connection._conn, operation, seq_of_parameters)
             )
         except Exception as error:
             self._adapt_connection._handle_exception(error)
