@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -14,7 +13,7 @@ from services.ai_orchestrator.domain.facts.figures import Figures, Selection, Sh
 from services.ai_orchestrator.domain.facts.windows import Window
 from services.ai_orchestrator.store.fact_tables import visit, visit_item
 from shared.db.rows import dialect_of, pack, rows
-from shared.db.types import DialectName, Id, Instant
+from shared.db.types import Id, Instant
 
 _PAID = visit.c.cents >= 0
 _ASSISTED = sa.and_(_PAID, visit.c.assistant_id.is_not(None))
@@ -22,7 +21,19 @@ _ASSISTED = sa.and_(_PAID, visit.c.assistant_id.is_not(None))
 
 async def figures(conn: AsyncConnection, of: Selection) -> Figures:
     """What the visits of *of* come to."""
-    row = (await conn.execute(_figures(_shape(of)), _named(of))).one()
+    query = sa.select(
+        _count(_PAID).label("visits"),
+        _sum(_PAID, visit.c.cents).label("gross"),
+        _count(sa.not_(_PAID)).label("refunds"),
+        _sum(sa.not_(_PAID), -visit.c.cents).label("refunded"),
+        _sum(_PAID, sa.func.coalesce(visit.c.seconds, 0)).label("seconds"),
+        sa.func.count(sa.distinct(sa.case((_PAID, visit.c.member_id)))).label("members"),
+        _count(_ASSISTED).label("assisted"),
+        _sum(_ASSISTED, visit.c.cents).label("assisted_gross"),
+        sa.type_coerce(sa.func.min(sa.case((_PAID, visit.c.settled_at))), Instant()).label("first_at"),
+        sa.type_coerce(sa.func.max(sa.case((_PAID, visit.c.settled_at))), Instant()).label("last_at"),
+    ).where(*_narrowed(of))
+    row = (await conn.execute(query)).one()
     return Figures(
         visits=int(row.visits or 0),
         gross_cents=int(row.gross or 0),
@@ -35,22 +46,6 @@ async def figures(conn: AsyncConnection, of: Selection) -> Figures:
         first_at=row.first_at,
         last_at=row.last_at,
     )
-
-
-@cache
-def _figures(shape: Shape) -> sa.Select[Any]:
-    return sa.select(
-        _count(_PAID).label("visits"),
-        _sum(_PAID, visit.c.cents).label("gross"),
-        _count(sa.not_(_PAID)).label("refunds"),
-        _sum(sa.not_(_PAID), -visit.c.cents).label("refunded"),
-        _sum(_PAID, sa.func.coalesce(visit.c.seconds, 0)).label("seconds"),
-        sa.func.count(sa.distinct(sa.case((_PAID, visit.c.member_id)))).label("members"),
-        _count(_ASSISTED).label("assisted"),
-        _sum(_ASSISTED, visit.c.cents).label("assisted_gross"),
-        sa.type_coerce(sa.func.min(sa.case((_PAID, visit.c.settled_at))), Instant()).label("first_at"),
-        sa.type_coerce(sa.func.max(sa.case((_PAID, visit.c.settled_at))), Instant()).label("last_at"),
-    ).where(*_narrowed(shape))
 
 
 async def by_area(conn: AsyncConnection, of: Selection) -> list[Share]:
@@ -69,60 +64,56 @@ async def _shares(
     count = _count(_PAID).label("visits")
     query = (
         sa.select(sa.type_coerce(by, Id).label("name"), count, sa.func.sum(visit.c.cents).label("cents"))
-        .where(*_narrowed(_shape(of)))
+        .where(*_narrowed(of))
         .group_by(by)
         .order_by(sa.desc("visits"), sa.asc("name"))
         .limit(most)
     )
-    found = await conn.execute(query, _named(of))
-    return [Share(row.name, int(row.visits), int(row.cents)) for row in found]
+    return [Share(row.name, int(row.visits), int(row.cents)) for row in await conn.execute(query)]
 
 
 async def top_items(conn: AsyncConnection, of: Selection, most: int) -> list[Share]:
     """What was consumed for most money, then most often; refunds count against it."""
-    found = await conn.execute(_top_items(_shape(of)), {**_named(of), "most": most})
-    return [Share(row.name, int(row.sum_thousandths), int(row.sum_cents)) for row in found]
-
-
-@cache
-def _top_items(shape: Shape) -> sa.Select[Any]:
     cents = _signed(sa.func.coalesce(visit_item.c.cents, 0)).label("sum_cents")
     thousandths = _signed(visit_item.c.thousandths).label("sum_thousandths")
-    same = sa.and_(visit.c.store_id == visit_item.c.store_id, visit.c.visit_id == visit_item.c.visit_id)
-    return (
+    query = (
         sa.select(visit_item.c.name, thousandths, cents)
-        .join(visit, same)
-        .where(*_narrowed(shape))
+        .join(
+            visit,
+            sa.and_(visit.c.store_id == visit_item.c.store_id, visit.c.visit_id == visit_item.c.visit_id),
+        )
+        .where(*_narrowed(of))
         .group_by(visit_item.c.name)
         .order_by(sa.desc("sum_cents"), sa.desc("sum_thousandths"), visit_item.c.name)
-        .limit(sa.bindparam("most"))
+        .limit(most)
     )
+    return [
+        Share(row.name, int(row.sum_thousandths), int(row.sum_cents)) for row in await conn.execute(query)
+    ]
 
 
 async def trend(
     conn: AsyncConnection, of: Selection, steps: Sequence[Window], zone: ZoneInfo
 ) -> list[tuple[Window, Share]]:
     """The visits of each step in which there were any."""
-    spans = [step.instants(zone) for step in steps]
-    listed = [{"position": at, "start_at": start, "end_at": end} for at, (start, end) in enumerate(spans)]
-    query = _trend(dialect_of(conn), _shape(of))
-    found = await conn.execute(query, {**_named(of), "steps": pack(listed)})
-    return [(steps[row.position], Share("", int(row.visits), int(row.cents))) for row in found]
-
-
-@cache
-def _trend(dialect: DialectName, shape: Shape) -> sa.Select[Any]:
-    buckets = rows(dialect, "steps", position=sa.Integer, start_at=Instant(), end_at=Instant())
-    within = sa.and_(visit.c.settled_at >= buckets.c.start_at, visit.c.settled_at < buckets.c.end_at)
-    return (
+    buckets = rows(dialect_of(conn), "steps", position=sa.Integer, start_at=Instant(), end_at=Instant())
+    query = (
         sa.select(
             buckets.c.position, _count(_PAID).label("visits"), sa.func.sum(visit.c.cents).label("cents")
         )
-        .join_from(buckets, visit, within)
-        .where(*_narrowed(shape))
+        .join_from(
+            buckets,
+            visit,
+            sa.and_(visit.c.settled_at >= buckets.c.start_at, visit.c.settled_at < buckets.c.end_at),
+        )
+        .where(*_narrowed(of))
         .group_by(buckets.c.position)
         .order_by(buckets.c.position)
     )
+    spans = [step.instants(zone) for step in steps]
+    listed = [{"position": at, "start_at": start, "end_at": end} for at, (start, end) in enumerate(spans)]
+    found = await conn.execute(query, {"steps": pack(listed)})
+    return [(steps[row.position], Share("", int(row.visits), int(row.cents))) for row in found]
 
 
 def _signed(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -138,36 +129,16 @@ def _sum(condition: sa.ColumnElement[bool], value: sa.ColumnElement[Any]) -> sa.
     return sa.func.sum(sa.case((condition, value), else_=0))
 
 
-Shape = frozenset[str]
-"""Which parts of a selection narrow it: its queries are built once for each."""
-
-
-def _shape(of: Selection) -> Shape:
-    return frozenset(_named(of))
-
-
-def _named(of: Selection) -> dict[str, Any]:
-    """What narrows, by the names of its parameters."""
-    found = {
-        "of_store": of.store_id,
-        "start_at": of.start_at,
-        "end_at": of.end_at,
-        "areas": None if of.areas is None else sorted(of.areas),
-        "of_member": of.member_id,
-        "of_assistant": of.assistant_id,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-_NARROWING: Final[Mapping[str, sa.ColumnElement[bool]]] = {
-    "of_store": visit.c.store_id == sa.bindparam("of_store"),
-    "start_at": visit.c.settled_at >= sa.bindparam("start_at"),
-    "end_at": visit.c.settled_at < sa.bindparam("end_at"),
-    "areas": visit.c.area_folded.in_(sa.bindparam("areas", expanding=True)),
-    "of_member": visit.c.member_id == sa.bindparam("of_member"),
-    "of_assistant": visit.c.assistant_id == sa.bindparam("of_assistant"),
-}
-
-
-def _narrowed(shape: Shape) -> list[sa.ColumnElement[bool]]:
-    return [condition for name, condition in _NARROWING.items() if name in shape]
+def _narrowed(of: Selection) -> list[sa.ColumnElement[bool]]:
+    found = [visit.c.store_id == of.store_id]
+    if of.start_at is not None:
+        found.append(visit.c.settled_at >= of.start_at)
+    if of.end_at is not None:
+        found.append(visit.c.settled_at < of.end_at)
+    if of.areas is not None:
+        found.append(visit.c.area_folded.in_(sorted(of.areas)))
+    if of.member_id is not None:
+        found.append(visit.c.member_id == of.member_id)
+    if of.assistant_id is not None:
+        found.append(visit.c.assistant_id == of.assistant_id)
+    return found

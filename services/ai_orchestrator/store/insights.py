@@ -15,7 +15,6 @@ from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.insights import Insight
 from services.ai_orchestrator.domain.material import Reference
 from services.ai_orchestrator.store.result_tables import insight, member_news
-from shared.db.frozen import frozen
 from shared.db.rows import dialect_of, insert_into
 from shared.db.types import DialectName, instant_text
 from shared.values import value_class
@@ -74,14 +73,11 @@ def _put(dialect: DialectName) -> sa.Executable:
     new: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in insight.c}
     insert = insert_into(dialect, insight).values(new)
     changed = {name: insert.excluded[name] for name in new if name not in (*_KEY, "revision")}
-    return frozen(
-        dialect,
-        insert.on_conflict_do_update(
-            index_elements=list(_KEY),
-            set_={**changed, "revision": insight.c.revision + 1},
-            where=insight.c.known_at <= insert.excluded.known_at,
-        ).returning(insight.c.revision),
-    )
+    return insert.on_conflict_do_update(
+        index_elements=list(_KEY),
+        set_={**changed, "revision": insight.c.revision + 1},
+        where=insight.c.known_at <= insert.excluded.known_at,
+    ).returning(insight.c.revision)
 
 
 async def get(conn: AsyncConnection, store_id: str, cache_type: str, target: str) -> Insight | None:
