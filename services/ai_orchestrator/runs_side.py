@@ -117,6 +117,7 @@ class RunsSide:
             mask=near.mask,
         )
         preparer = Preparer(
+            database,
             queue,
             book,
             pace,

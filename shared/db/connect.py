@@ -19,6 +19,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from shared.db import one_trip
 from shared.db.types import DialectName, json_dumps
 from shared.errors import Invalid, Throttled
 
@@ -211,6 +212,8 @@ def _sqlite_engine(url: URL, size: int, begin: str, *pragmas: str) -> AsyncEngin
         connect_args={"factory": _SqliteConnection},
         hide_parameters=True,
     )
+
+    one_trip.install(engine.sync_engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: DBAPIConnection, _record: object) -> None:

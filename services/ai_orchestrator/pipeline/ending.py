@@ -37,13 +37,20 @@ class Ending:
         self._announce = announce
 
     async def advance(self, conn: AsyncConnection, run: Run) -> None:
-        """Let steps go that await nothing any more; end the run where nothing is left."""
+        """Let steps go that await nothing any more, and wake who takes them; end the run where nothing is left."""
+        if await self.release(conn, run):
+            self._database.wakeups.notify(conn, STEPS)
+
+    async def release(self, conn: AsyncConnection, run: Run) -> list[str]:
+        """The same for a caller who takes steps himself; the ids of those let go."""
         parts = await runs.open_parts(conn, run.id)
         if not parts:
             await self._end(conn, run, run_status(await runs.ends(conn, run.id)), "")
-        elif ready := releasable(parts, run.width):
-            await runs.release(conn, run, [part.id for part in ready], self._clock.now())
-            self._database.wakeups.notify(conn, STEPS)
+            return []
+        ready = [part.id for part in releasable(parts, run.width)]
+        if ready:
+            await runs.release(conn, run, ready, self._clock.now())
+        return ready
 
     async def cancel(self, conn: AsyncConnection, run: Run) -> None:
         """End an open run because somebody said so."""

@@ -25,6 +25,7 @@ from services.ai_orchestrator.store import attempts, runs
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import LOW, NORMAL, DueQueue
+from shared.errors import Overtaken, Throttled, Unavailable
 from shared.supervise import Turn
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
@@ -51,6 +52,9 @@ class _Held:
     step: Step
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     why: str = ""
+    goes_on: bool = False
+    """Whether its place is to be filled by what is next, in the transaction that settles it."""
+    filled: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -97,23 +101,28 @@ class Engine:
         """Ask until cancelled."""
         while True:
             async with self._claiming:
-                claimed = await self.once() if not self._closed else 0
+                claimed = await self.once(go_on=True) if not self._closed else 0
             turn()
             if not claimed:
-                await self._signal.wait(await self._until_due())
+                # Who is full has no use for what is due: whoever settles a step takes the next one up.
+                full = len(self._held) >= self._at_once
+                await self._signal.wait(_POLL if full else await self._until_due())
 
-    async def once(self) -> int:
-        """Claim what there is room for and begin it; how many."""
+    async def once(self, *, go_on: bool = False) -> int:
+        """Claim what there is room for and begin it; how many. *go_on*: and what follows them, one after the other."""
         free = self._at_once - len(self._held)
         if free <= 0:
             return 0
         idle = self._prewarm_at_once - sum(held.step.prewarm for held in self._held.values())
         taken = await self._database.transact(lambda conn: self._claim(conn, free, idle))
         for step in taken:
-            held = self._held[step.id] = _Held(step)
-            held.task = asyncio.create_task(self._work(held), name=f"step {step.id}")
-            held.task.add_done_callback(self._done)
+            self._begin(step, go_on=go_on)
         return len(taken)
+
+    def _begin(self, step: Step, *, go_on: bool) -> None:
+        held = self._held[step.id] = _Held(step, goes_on=go_on)
+        held.task = asyncio.create_task(self._work(held), name=f"step {step.id}")
+        held.task.add_done_callback(partial(self._done, held))
 
     async def _claim(self, conn: AsyncConnection, free: int, idle: int) -> list[Step]:
         now = self._clock.now()
@@ -137,9 +146,40 @@ class Engine:
 
     async def _work(self, held: _Held) -> None:
         """Make it ready, ask, settle. What is cancelled here is left to whoever takes the step over."""
-        job = await self._database.transact(lambda conn: self._preparer.prepare(conn, held.step))
-        if job is not None:
-            await self._settler.settle(job, await self._call(job, held))
+        job = await self._preparer.prepare(held.step)
+        if job is None:
+            return
+        outcome = await self._call(job, held)
+        following: list[Step] = []
+
+        async def take_next(conn: AsyncConnection) -> list[str]:
+            # A transaction that is made again begins with an empty hand.
+            following[:] = await self._following(conn, held)
+            return [step.id for step in following]
+
+        try:
+            await self._settler.settle(job, outcome, take_next)
+        except (Overtaken, Throttled, Unavailable):
+            raise  # the database's: the request counts as unknown to whoever takes the step over
+        except Exception as error:
+            # Whoever asked again would pay for the same once more.
+            _log.exception("an answer could not be settled", attempt_id=job.wish.attempt_id)
+            await self._settler.settle(job, _defect(error), take_next)
+        if following:
+            (step,) = following
+            held.filled = True
+            del self._held[held.step.id]  # its place is the next one's
+            self._begin(step, go_on=True)
+
+    async def _following(self, conn: AsyncConnection, held: _Held) -> list[Step]:
+        """What takes the place of a step: of another kind only where that is more urgent."""
+        if not held.goes_on or self._closed:
+            return []
+        now = self._clock.now()
+        await self._queue.promote(conn, now)
+        least = LOW if held.step.prewarm else NORMAL
+        rows = await self._queue.claim(conn, self._owner, now, self._lease, 1, least=least)
+        return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
 
     async def _call(self, job: Job, held: _Held) -> Completion | CallProblem:
         """At most one request, over within its time-out; broken off, with its socket, when the step is taken away."""
@@ -153,7 +193,7 @@ class Engine:
                 return call.result()
         except Exception as error:
             _log.exception("a call failed by our own doing", attempt_id=job.wish.attempt_id)
-            return CallProblem(DEFECT, message=type(error).__name__, count=Count.NEVER, http_status=None)
+            return _defect(error)
         finally:
             stop.cancel()
             if not call.done():
@@ -165,12 +205,13 @@ class Engine:
             text = "broken off: " + ("this process stops" if held.why == INTERRUPTED else "its run has ended")
             again = held.why == INTERRUPTED
             return CallProblem(held.why, message=text, count=Count.NEVER, repeatable=again, took=took)
-        return CallProblem(TIMEOUT, message="no answer within its time", repeatable=True, took=took)
+        return CallProblem(TIMEOUT, message="no answer within its time", took=took)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        step_id = task.get_name().removeprefix("step ")
-        self._held.pop(step_id, None)
-        self._signal.set()
+    def _done(self, held: _Held, task: asyncio.Task[None]) -> None:
+        if self._held.get(held.step.id) is held:  # and not what came back at once, to be asked once more
+            del self._held[held.step.id]
+        if not held.filled:
+            self._signal.set()
         if not task.cancelled() and (failure := task.exception()) is not None:
             # It is taken over when its lease runs out; a request that was begun counts as unknown.
             _log.error("a step failed", task=task.get_name(), exc_info=failure)
@@ -258,6 +299,11 @@ class Engine:
             await asyncio.wait([held.task for held in self._held.values() if held.task])
 
     async def _ended(self, timeout: float) -> None:
-        tasks = [held.task for held in self._held.values() if held.task is not None]
-        if tasks and timeout > 0:
-            await asyncio.wait(tasks, timeout=timeout)
+        # Until nothing is left: one that was being settled may still have taken the next one up.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, timeout)):
+                await self.settled()
+
+
+def _defect(error: Exception) -> CallProblem:
+    return CallProblem(DEFECT, message=type(error).__name__, count=Count.NEVER)

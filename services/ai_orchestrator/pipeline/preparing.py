@@ -1,4 +1,5 @@
-"""From a claimed step to a request that may leave: its facts, its inputs, its prompt, and the gates; one transaction.
+"""From a claimed step to a request that may leave: its facts, its inputs and its prompt, read; then the gates and its attempt,
+one transaction.
 
 A step ends here without a request where there is nothing to ask about, where the answer is known, or where a gate is shut
 and nobody wants to wait.
@@ -7,15 +8,25 @@ and nobody wants to wait.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import Call
 from services.ai_orchestrator.domain.definitions import AppDefinition
 from services.ai_orchestrator.domain.gating import Refused, Wish
-from services.ai_orchestrator.domain.lifecycle import NO_FACTS, TIMEOUT, RunStatus, StepStatus
+from services.ai_orchestrator.domain.lifecycle import (
+    DEFECT,
+    NO_FACTS,
+    TIMEOUT,
+    RunStatus,
+    StepStatus,
+    alert_of,
+)
 from services.ai_orchestrator.domain.material import Prompt
 from services.ai_orchestrator.domain.planning import Pace
 from services.ai_orchestrator.pipeline.book import Book
@@ -26,10 +37,13 @@ from services.ai_orchestrator.pipeline.ports import Alerts, Gates, Mask, Results
 from services.ai_orchestrator.store import attempts, runs
 from services.ai_orchestrator.store.runs import Run
 from shared.clock import Clock
+from shared.db.engine import Database
 from shared.db.queue import DEFERRED, DueQueue, Settlement
 from shared.db.types import instant_text
+from shared.errors import Overtaken, Throttled, Unavailable
 from shared.ids import new_id
 from shared.telemetry.traces import parse
+from shared.values import value_class
 
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """How long a shut gate is believed: somebody may open it by hand."""
@@ -37,11 +51,39 @@ OVER: Final = timedelta(seconds=5)
 """What a call may take beyond its time-out until its end is written."""
 
 
+_log = structlog.get_logger("reach.ai_orchestrator.runs")
+
+
+class _Gone(Exception):  # nothing went wrong: it gives back what the gates have taken
+    """The step was ended or taken over meanwhile."""
+
+
+@value_class
+class _Over:
+    """A step that ends without a request."""
+
+    status: StepStatus
+    reason: str = ""
+    error: str = ""
+    own: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@value_class
+class _Asking:
+    """A step that is to be asked for."""
+
+    app: AppDefinition
+    prompt: Prompt
+    until: datetime
+    own: Mapping[str, Any] = field(hash=False)
+
+
 class Preparer:
     """Makes claimed steps ready to be asked."""
 
     def __init__(
         self,
+        database: Database,
         queue: DueQueue,
         book: Book,
         pace: Pace,
@@ -57,6 +99,7 @@ class Preparer:
         mask: Mask,
     ) -> None:
         """*app_ids* are the 百炼 application ids by app type; what is missing there the provider refuses."""
+        self._database = database
         self._queue = queue
         self._book = book
         self._pace = pace
@@ -70,49 +113,68 @@ class Preparer:
         self._app_ids = app_ids
         self._mask = mask
 
-    async def prepare(self, conn: AsyncConnection, step: Step) -> Job | None:
+    async def prepare(self, step: Step) -> Job | None:
         """What is to be asked, its attempt written; None where the step has ended or waits."""
-        now = self._clock.now()
-        run = await runs.get(conn, step.run_id)
-        if run is None or not run.status.open:
+        try:
+            return await self._prepare(step)
+        except _Gone:
             return None
-        if run.status is RunStatus.PENDING:
-            await runs.begin(conn, run.id, now)
+        except (Overtaken, Throttled, Unavailable):
+            raise  # the database's: whoever takes the step over tries again
+        except Exception as error:
+            # Whoever tried again would meet the same.
+            _log.exception("a step failed by our own doing", step_id=step.id, app_type=step.app_type)
+            over = _Over(StepStatus.FAILED, DEFECT, type(error).__name__)
+            await self._database.transact(partial(self._end, step=step, over=over))
+            return None
+
+    async def _prepare(self, step: Step) -> Job | None:
+        while True:
+            # What takes long is read beside the writers.
+            async with self._database.read() as conn:
+                now = self._clock.now()
+                run = await runs.get(conn, step.run_id)
+                if run is None or not run.status.open:
+                    return None
+                if run.status is RunStatus.RUNNING:
+                    found = await self._look(conn, run, step, now)
+                    break
+            # Committed before facts are read: what comes later does not gather for this run any more.
+            await self._database.transact(partial(runs.begin, run_id=run.id, now=now))
+        if isinstance(found, _Over):
+            await self._database.transact(partial(self._end, step=step, over=found))
+            return None
+        return await self._database.transact(
+            partial(self._ask, run=run, step=step, asking=found, known_at=now)
+        )
+
+    async def _look(self, conn: AsyncConnection, run: Run, step: Step, now: datetime) -> _Over | _Asking:
+        """What there is to ask about."""
         app = await self._book.app(conn, step.app_type, step.app_version)
         if app is None:
             text = f"version {step.app_version} of {step.app_type} is not known here"
-            await self._end(conn, run, step, StepStatus.FAILED, "definition_missing", text)
-            return None
+            return _Over(StepStatus.FAILED, "definition_missing", text)
         until = min(run.deadline_at, (step.asked_at or now) + self._pace.step_limit)
         if until <= now:
-            await self._end(conn, run, step, StepStatus.FAILED, TIMEOUT, "its time is over")
-            return None
+            return _Over(StepStatus.FAILED, TIMEOUT, "its time is over")
         material, inputs = await self._gathering.gather(
             conn, app, step.subject, now, run_id=run.id, after=step.after, arguments=step.arguments
         )
         if material.empty:
-            await self._end(conn, run, step, StepStatus.SKIPPED, NO_FACTS, "")
-            return None
+            return _Over(StepStatus.SKIPPED, NO_FACTS)
         prompt = self._gathering.assemble(app, step.subject, material, inputs, correction=step.correction)
         own: dict[str, Any] = {"missing": list(prompt.missing), "started_at": step.started_at or now}
         if not step.refresh and not step.correction:
             kept = await self._results.fresh(conn, app, step.subject, prompt.fingerprint)
             if kept is not None:
-                await self._end(conn, run, step, StepStatus.CACHED, "", "", {**own, "result": kept})
-                return None
-        return await self._ask(conn, run, step, app, prompt, until, now, own)
+                return _Over(StepStatus.CACHED, own={**own, "result": kept})
+        return _Asking(app, prompt, until, own)
 
     async def _ask(
-        self,
-        conn: AsyncConnection,
-        run: Run,
-        step: Step,
-        app: AppDefinition,
-        prompt: Prompt,
-        until: datetime,
-        now: datetime,
-        own: Mapping[str, Any],
+        self, conn: AsyncConnection, run: Run, step: Step, asking: _Asking, known_at: datetime
     ) -> Job | None:
+        app, prompt, now = asking.app, asking.prompt, self._clock.now()
+        until = asking.until
         timeout = min(app.timeout, until - now)
         wish = Wish(
             attempt_id=new_id(),
@@ -124,8 +186,11 @@ class Preparer:
         )
         verdict = await self._gates.pass_(conn, wish, now)
         if isinstance(verdict, Refused):
-            await self._refused(conn, run, step, verdict, now, own)
+            await self._refused(conn, run, step, verdict, now, asking.own)
             return None
+        known = {**asking.own, "asked_at": step.asked_at or now, "reason": ""}
+        if not await runs.asked(conn, step.id, step.epoch, known):
+            raise _Gone
         context = parse(run.traceparent)
         await attempts.insert(
             conn,
@@ -146,10 +211,9 @@ class Preparer:
                 "started_at": now,
             },
         )
-        await runs.update_step(conn, step.id, {**own, "asked_at": step.asked_at or now, "reason": ""})
         app_id = self._app_ids.get(app.app_type, "")
         call = Call(app.app_type, app_id, prompt.text, timeout, traceparent=run.traceparent or "")
-        return Job(step, run, app, prompt, wish, call, until, now)
+        return Job(step, run, app, prompt, wish, call, until, known_at)
 
     async def _refused(
         self, conn: AsyncConnection, run: Run, step: Step, no: Refused, now: datetime, own: Mapping[str, Any]
@@ -160,51 +224,41 @@ class Preparer:
             times = {"at": instant_text(now), "until": instant_text(no.until)}
             told.append({"refusal": no.refusal.value, "detail": no.detail, **times})
         own = {**own, "refusals": told, "reason": no.refusal.value, "error": no.detail[: runs.ERROR_MOST]}
+        if step.patient:
+            due_at = min(max(no.until, now + timedelta(seconds=1)), now + LOOK_AGAIN, run.deadline_at)
+            held = Settlement(step.id, step.epoch, DEFERRED, step.attempt_no, due_at, no.refusal.value)
+            if not await self._queue.settle(conn, [held]):
+                return
+            await runs.update_step(conn, step.id, own)
+        elif not await self._end(conn, step, _Over(StepStatus.REFUSED, no.refusal.value, no.detail, own)):
+            return
+        await self._tell(conn, run, step, no.refusal.value, no.detail, now)
+
+    async def _end(self, conn: AsyncConnection, step: Step, over: _Over) -> bool:
+        """End the step without a request; False where it is not ours any more."""
+        now = self._clock.now()
+        run = await runs.lock(conn, step.run_id)
+        ended = Settlement(step.id, step.epoch, over.status.value, step.attempt_no)
+        if run is None or not await self._queue.settle(conn, [ended]):
+            return False
+        values = {"reason": over.reason, "error": over.error[: runs.ERROR_MOST], "finished_at": now}
+        await runs.update_step(conn, step.id, {"started_at": step.started_at or now, **over.own, **values})
+        if over.status is StepStatus.FAILED:
+            text = f"{step.name}: {over.reason}" + (f" ({over.error})" if over.error else "")
+            await self._tell(conn, run, step, alert_of(over.reason), text, now)
+        await self._ending.advance(conn, run)
+        return True
+
+    async def _tell(
+        self, conn: AsyncConnection, run: Run, step: Step, kind: str, message: str, now: datetime
+    ) -> None:
         await self._alerts.tell(
             conn,
             store_id=run.store_id,
             app_type=step.app_type,
-            kind=no.refusal.value,
-            message=no.detail,
+            kind=kind,
+            message=message,
             run_id=run.id,
             step=step.name,
             now=now,
         )
-        if not step.patient:
-            await self._end(conn, run, step, StepStatus.REFUSED, no.refusal.value, no.detail, own)
-            return
-        due_at = min(max(no.until, now + timedelta(seconds=1)), now + LOOK_AGAIN, run.deadline_at)
-        held = Settlement(step.id, step.epoch, DEFERRED, step.attempt_no, due_at, no.refusal.value)
-        if await self._queue.settle(conn, [held]):
-            await runs.update_step(conn, step.id, own)
-
-    async def _end(
-        self,
-        conn: AsyncConnection,
-        run: Run,
-        step: Step,
-        status: StepStatus,
-        reason: str,
-        error: str,
-        own: Mapping[str, Any] | None = None,
-    ) -> None:
-        """End the step without a request."""
-        now = self._clock.now()
-        locked = await runs.lock(conn, run.id)
-        ended = Settlement(step.id, step.epoch, status.value, step.attempt_no)
-        if locked is None or not await self._queue.settle(conn, [ended]):
-            return
-        values = {"reason": reason, "error": error[: runs.ERROR_MOST], "finished_at": now}
-        await runs.update_step(conn, step.id, {"started_at": step.started_at or now, **(own or {}), **values})
-        if status is StepStatus.FAILED:
-            await self._alerts.tell(
-                conn,
-                store_id=run.store_id,
-                app_type=step.app_type,
-                kind="timeout" if reason == TIMEOUT else "failed",
-                message=f"{step.name}: {reason} ({error})",
-                run_id=run.id,
-                step=step.name,
-                now=now,
-            )
-        await self._ending.advance(conn, locked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ from shared.telemetry.metrics import Metrics
 
 GONE: Final = CallProblem(LOST, message="the process that asked is gone", count=Count.NEVER, repeatable=True)
 """What became of a call whose process is gone: whatever it cost is charged in full."""
+
+Then = Callable[[AsyncConnection], Awaitable[Collection[str]]]
+"""What else is done in the transaction that settles: the ids of the steps that it took."""
 
 Reply = Mapping[str, Any] | Bad | None
 """What a reply was worth; None where there was none."""
@@ -73,13 +76,19 @@ class Settler:
         self._mask = mask
         self._jitter = jitter
 
-    async def settle(self, job: Job, outcome: Completion | CallProblem) -> StepStatus | None:
+    async def settle(
+        self, job: Job, outcome: Completion | CallProblem, then: Then | None = None
+    ) -> StepStatus | None:
         """What became of the step; None where it is not ours any more, and only the attempt was ended."""
         reply: Reply = self._results.read(job.app, outcome) if isinstance(outcome, Completion) else None
         drawn = self._jitter()
 
         async def write(conn: AsyncConnection) -> StepStatus | None:
-            return await self._write(conn, job, outcome, reply, drawn)
+            status, ready = await self._write(conn, job, outcome, reply, drawn)
+            taken = await then(conn) if then is not None else ()
+            if not set(ready) <= set(taken):
+                self._database.wakeups.notify(conn, STEPS)
+            return status
 
         status = await self._database.transact(write)
         if status is None:
@@ -104,13 +113,14 @@ class Settler:
         outcome: Completion | CallProblem,
         reply: Reply,
         drawn: float,
-    ) -> StepStatus | None:
+    ) -> tuple[StepStatus | None, list[str]]:
+        """What became of the step, and the ids of those that are ready now."""
         now = self._clock.now()
         charged = await self._gates.settle(conn, job.wish, outcome, now)
         await attempts.end(conn, job.wish.attempt_id, self._ended(outcome, reply, charged, now))
         run = await runs.lock(conn, job.run.id)
         if run is None:
-            return None
+            return None, []
         following = await self._following(conn, job, outcome, reply, now, drawn)
         own: dict[str, Any] = {"tokens": job.step.tokens + charged}
         if isinstance(reply, Bad):
@@ -119,7 +129,7 @@ class Settler:
             own["result"] = reply
         error = _error(outcome, reply)
         if not await self._take(conn, run, job.step, following, job.step.attempt_no + 1, error, own, now):
-            return None
+            return None, []
         if following.status is StepStatus.COMPLETED:
             assert isinstance(reply, Mapping)
             await self._results.keep(
@@ -133,9 +143,9 @@ class Settler:
                 now=now,
                 known_at=job.known_at,
             )
-        if not following.status.open:
-            await self._ending.advance(conn, run)
-        return following.status
+        if following.status.open:
+            return following.status, [job.step.id] if following.status is StepStatus.PENDING else []
+        return following.status, await self._ending.release(conn, run)
 
     async def take_over(self, step: Step, conn: AsyncConnection) -> None:
         """A step whose holder is gone, and which this replica holds now: its call is charged, and asked once more at most."""

@@ -16,6 +16,9 @@ from shared.values import value_class
 
 _CALLING = AttemptStatus.CALLING.value
 
+_INSERT = sa.insert(attempt)
+_END = sa.update(attempt).where(attempt.c.id == sa.bindparam("which"), attempt.c.status == _CALLING)
+
 
 @value_class
 class UnderWay:
@@ -41,13 +44,12 @@ async def insert(conn: AsyncConnection, row: Mapping[str, Any]) -> None:
         "finish_reason": "",
         "took_ms": 0,
     }
-    await conn.execute(sa.insert(attempt).values({**blank, **row}))
+    await conn.execute(_INSERT, {**blank, **row})
 
 
 async def end(conn: AsyncConnection, attempt_id: str, values: Mapping[str, Any]) -> bool:
     """End an attempt; False where somebody has."""
-    statement = sa.update(attempt).where(attempt.c.id == attempt_id, attempt.c.status == _CALLING)
-    return bool((await conn.execute(statement.values(dict(values)))).rowcount)
+    return bool((await conn.execute(_END, {**values, "which": attempt_id})).rowcount)
 
 
 async def earlier(conn: AsyncConnection, step_id: str, attempt_id: str) -> list[AttemptStatus]:

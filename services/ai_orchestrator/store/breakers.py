@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.slowing import Slowdown
@@ -36,11 +37,13 @@ _rows: Final = BreakerRows(breaker, _row, {"recent": "", "strikes": 0})
 everything = _rows.everything
 locked = _rows.locked
 seize = _rows.seize
+_SOME: Final = sa.select(breaker).where(breaker.c.key.in_(sa.bindparam("keys", expanding=True)))
 
 
 async def of(conn: AsyncConnection, keys: Collection[str]) -> Mapping[str, Row]:
     """Those of *keys* that ever failed or were slowed."""
-    return await _rows.some(conn, breaker.c.key.in_(keys))
+    found = await conn.execute(_SOME, {"keys": sorted(keys)})
+    return {row.key: _row(row) for row in found}
 
 
 async def write(conn: AsyncConnection, row: Row, now: datetime) -> None:

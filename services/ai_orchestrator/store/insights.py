@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from services.ai_orchestrator.domain.insights import Insight
 from services.ai_orchestrator.domain.material import Reference
 from services.ai_orchestrator.store.result_tables import insight, member_news
 from shared.db.rows import dialect_of, insert_into
-from shared.db.types import instant_text
+from shared.db.types import DialectName, instant_text
 from shared.values import value_class
 
 Place = tuple[datetime, str, str, str]
@@ -31,6 +32,12 @@ _ALL = sa.select(insight, _STALE).outerjoin(
         member_news.c.store_id == insight.c.store_id,
         member_news.c.member_id == insight.c.member_id,
     ),
+)
+
+_ONE = _ALL.where(
+    insight.c.store_id == sa.bindparam("store"),
+    insight.c.cache_type == sa.bindparam("kind"),
+    insight.c.target == sa.bindparam("aimed_at"),
 )
 
 
@@ -57,25 +64,26 @@ async def put(conn: AsyncConnection, new: Insight) -> int | None:
         "missing": list(new.missing),
         "made_from": [_written(one) for one in new.references],
     }
-    insert = insert_into(dialect_of(conn), insight).values(**values)
-    changed = {name: insert.excluded[name] for name in values if name not in (*_KEY, "revision")}
-    done = await conn.execute(
-        insert.on_conflict_do_update(
-            index_elements=list(_KEY),
-            set_={**changed, "revision": insight.c.revision + 1},
-            where=insight.c.known_at <= insert.excluded.known_at,
-        ).returning(insight.c.revision)
-    )
-    revision: int | None = done.scalar_one_or_none()
+    revision: int | None = (await conn.execute(_put(dialect_of(conn)), values)).scalar_one_or_none()
     return revision
+
+
+@cache
+def _put(dialect: DialectName) -> sa.Executable:
+    new: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in insight.c}
+    insert = insert_into(dialect, insight).values(new)
+    changed = {name: insert.excluded[name] for name in new if name not in (*_KEY, "revision")}
+    return insert.on_conflict_do_update(
+        index_elements=list(_KEY),
+        set_={**changed, "revision": insight.c.revision + 1},
+        where=insight.c.known_at <= insert.excluded.known_at,
+    ).returning(insight.c.revision)
 
 
 async def get(conn: AsyncConnection, store_id: str, cache_type: str, target: str) -> Insight | None:
     """The newest for a target."""
-    query = _ALL.where(
-        insight.c.store_id == store_id, insight.c.cache_type == cache_type, insight.c.target == target
-    )
-    row = (await conn.execute(query)).one_or_none()
+    which = {"store": store_id, "kind": cache_type, "aimed_at": target}
+    row = (await conn.execute(_ONE, which)).one_or_none()
     return None if row is None else _insight(row)
 
 

@@ -232,16 +232,19 @@ async def note_event(
     return done.scalar() is not None
 
 
+_GET: Final = sa.select(*_RUN).where(chain_run.c.id == sa.bindparam("run_id"))
+_LOCK: Final = _GET.with_for_update()
+
+
 async def get(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, unlocked."""
-    row = (await conn.execute(sa.select(*_RUN).where(chain_run.c.id == run_id))).mappings().one_or_none()
+    row = (await conn.execute(_GET, {"run_id": run_id})).mappings().one_or_none()
     return None if row is None else _run(row)
 
 
 async def lock(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, nobody else's until the transaction ends. Runs are locked before their steps."""
-    query = sa.select(*_RUN).where(chain_run.c.id == run_id).with_for_update()
-    row = (await conn.execute(query)).mappings().one_or_none()
+    row = (await conn.execute(_LOCK, {"run_id": run_id})).mappings().one_or_none()
     return None if row is None else _run(row)
 
 
@@ -258,15 +261,18 @@ async def overdue(conn: AsyncConnection, now: datetime, limit: int) -> Sequence[
 
 
 _OPEN: Final = [one.value for one in StepStatus if one.open]
+_OPEN_PARTS: Final = (
+    sa.select(step_run.c.id, step_run.c.name, step_run.c.status, step_run.c.after)
+    .where(step_run.c.run_id == sa.bindparam("run_id"), step_run.c.status.in_(_OPEN))
+    .order_by(step_run.c.position)
+)
 
 
 async def open_parts(conn: AsyncConnection, run_id: str) -> list[Part]:
     """The steps of a run that have not ended, in order, as far as they concern each other."""
-    s = step_run
-    query = sa.select(s.c.id, s.c.name, s.c.status, s.c.after)
-    query = query.where(s.c.run_id == run_id, s.c.status.in_(_OPEN)).order_by(s.c.position)
     return [
-        Part(row.id, row.name, StepStatus(row.status), tuple(row.after)) for row in await conn.execute(query)
+        Part(row.id, row.name, StepStatus(row.status), tuple(row.after))
+        for row in await conn.execute(_OPEN_PARTS, {"run_id": run_id})
     ]
 
 
@@ -283,19 +289,33 @@ async def begin(conn: AsyncConnection, run_id: str, now: datetime) -> None:
     await conn.execute(statement.values(status=RunStatus.RUNNING.value, started_at=now, awaiting=None))
 
 
+_LATER: Final = step_run.c.due_at > sa.bindparam("now", type_=step_run.c.due_at.type)
+_RELEASE: Final = (
+    sa.update(step_run)
+    .where(step_run.c.id == sa.bindparam("which"), step_run.c.status == StepStatus.BLOCKED.value)
+    .values(
+        status=sa.case((_LATER, StepStatus.DEFERRED.value), else_=StepStatus.PENDING.value),
+        hold_reason=sa.case((_LATER, step_run.c.hold_reason), else_=sa.null()),
+        rank=sa.bindparam("place", type_=step_run.c.rank.type),
+    )
+)
+
+
 async def release(conn: AsyncConnection, run: Run, ids: Sequence[str], now: datetime) -> None:
     """Let blocked steps of one run go, placed behind those of their store that wait."""
-    s = step_run
     place = await _place(conn, run.store_id, run.priority, now)
-    for at, step_id in enumerate(ids):
-        later = s.c.due_at > now
-        values = {
-            "status": sa.case((later, StepStatus.DEFERRED.value), else_=StepStatus.PENDING.value),
-            "hold_reason": sa.case((later, s.c.hold_reason), else_=sa.null()),
-            "rank": place + at * QUANTUM,
-        }
-        statement = sa.update(s).where(s.c.id == step_id, s.c.status == StepStatus.BLOCKED.value)
-        await conn.execute(statement.values(values))
+    rows = [{"which": step_id, "now": now, "place": place + at * QUANTUM} for at, step_id in enumerate(ids)]
+    await conn.execute(_RELEASE, rows)
+
+
+_LAST: Final = sa.select(sa.func.max(step_run.c.rank)).where(
+    sa.text("status IN ('pending', 'deferred')"),
+    step_run.c.store_id == sa.bindparam("store_id"),
+    step_run.c.priority == sa.bindparam("priority"),
+)
+_FRONT: Final = sa.select(sa.func.min(step_run.c.rank)).where(
+    sa.text("status = 'pending'"), step_run.c.priority == sa.bindparam("priority")
+)
 
 
 async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datetime) -> datetime:
@@ -303,18 +323,8 @@ async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datet
 
     The line is where its first one stands, not what time it is: after hours of waiting a newcomer stands beside the first.
     """
-    s = step_run
-    mine = sa.text("status IN ('pending', 'deferred')")
-    last = (
-        await conn.execute(
-            sa.select(sa.func.max(s.c.rank)).where(mine, s.c.store_id == store_id, s.c.priority == priority)
-        )
-    ).scalar()
-    front = (
-        await conn.execute(
-            sa.select(sa.func.min(s.c.rank)).where(sa.text("status = 'pending'"), s.c.priority == priority)
-        )
-    ).scalar()
+    last = (await conn.execute(_LAST, {"store_id": store_id, "priority": priority})).scalar()
+    front = (await conn.execute(_FRONT, {"priority": priority})).scalar()
     line: datetime = front or now + _CLASS[priority]
     return line if last is None else max(line, last + QUANTUM)
 
@@ -348,9 +358,19 @@ async def finish(
     await conn.execute(sa.update(chain_run).where(chain_run.c.id == run_id).values(**values, awaiting=None))
 
 
+_STEP: Final = sa.update(step_run).where(step_run.c.id == sa.bindparam("which"))
+_HELD_STEP: Final = _STEP.where(step_run.c.lease_epoch == sa.bindparam("epoch"), step_run.c.status == RUNNING)
+
+
 async def update_step(conn: AsyncConnection, step_id: str, values: Mapping[str, Any]) -> None:
     """Write a step's own columns; under the run's lock, or by who holds the step."""
-    await conn.execute(sa.update(step_run).where(step_run.c.id == step_id).values(dict(values)))
+    await conn.execute(_STEP, {**values, "which": step_id})
+
+
+async def asked(conn: AsyncConnection, step_id: str, epoch: int, values: Mapping[str, Any]) -> bool:
+    """Write what is known of a step that is about to be asked for; False where it is not its holder's any more."""
+    done = await conn.execute(_HELD_STEP, {**values, "which": step_id, "epoch": epoch})
+    return bool(done.rowcount)
 
 
 async def results(conn: AsyncConnection, run_id: str, names: Sequence[str]) -> Sequence[sa.RowMapping]:
