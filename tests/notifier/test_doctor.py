@@ -733,7 +733,12 @@ async def test_a_broker_and_a_database_that_go_away_are_named(
             admin.execute(
                 f"SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = '{name}'".encode()
             )
-            command = Command(tmp_path, REACH_NOTIFIER_TARGET=reach.grpc, REACH_KF_SESSION_TARGET=reach.grpc)
+            command = Command(
+                tmp_path,
+                REACH_NOTIFIER_TARGET=reach.grpc,
+                REACH_KF_SESSION_TARGET=reach.grpc,
+                REACH_AI_ORCHESTRATOR_TARGET=reach.grpc,
+            )
             try:
                 # Whether the checks answer depends on how long ago it was looked up who asks; the command tells alike.
                 for _ in range(2):
@@ -769,7 +774,12 @@ async def test_the_command_exits_1_for_what_fails_and_0_once_it_is_right(
     world: Sandbox, tmp_path: Path
 ) -> None:
     async with restaurant(world, tmp_path / "home") as reach:
-        command = Command(tmp_path, REACH_NOTIFIER_TARGET=reach.grpc, REACH_KF_SESSION_TARGET=reach.grpc)
+        command = Command(
+            tmp_path,
+            REACH_NOTIFIER_TARGET=reach.grpc,
+            REACH_KF_SESSION_TARGET=reach.grpc,
+            REACH_AI_ORCHESTRATOR_TARGET=reach.grpc,
+        )
         await world.declare(apps=[{**APP, "ip_allowlist": ["203.0.113.7"]}])
         done = await asyncio.to_thread(command.process, "doctor")
         assert done.code == 1, done.err
