@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What AI chains know of stores, members and visits.", no_args_is_help=True)
 
 KINDS = ("store", "member", "assistant", "visit", "note", "task")
+Form = Literal["csv", "jsonl"]
+FORMS: Final[Mapping[str, Form]] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+"""What a file's name says it is."""
 BATCH_ROWS, BATCH_BYTES = 500, 256 * 1024
 """Of one call, well within what a server takes at once."""
 SHOWN = 20
@@ -38,14 +41,12 @@ def load(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"What the rows are: {', '.join(KINDS)}.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with a header line, or JSON lines.")],
     store: Annotated[str, typer.Option(metavar="ID", help="Whose; empty: REACH_DEFAULT_STORE.")] = "",
-    form: Annotated[
-        Literal["csv", "jsonl"] | None, typer.Option("--format", help="If the file's name does not end so.")
-    ] = None,
+    form: Annotated[Form | None, typer.Option("--format", help="If the file's name does not end so.")] = None,
 ) -> None:
     """Load facts: good rows are kept, bad ones told with their line. Loading a file again changes nothing."""
     if kind not in KINDS:
         refuse(f"{kind}: choose of {', '.join(KINDS)}")
-    form = form or {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(file.suffix.lower())  # type: ignore[assignment]
+    form = form or FORMS.get(file.suffix.lower())
     if form is None:
         refuse(f"{file}: is it CSV or JSON lines? Say so with --format csv or --format jsonl")
     quieten_logs()
