@@ -53,7 +53,7 @@ class Call:
             raise Refused(60020)
         if self._app.disabled and self.world.profile.disabled_app == "calls":
             raise Refused(50003)
-        if self._app.kind not in kinds and not (self._app.calls_kf and "kf" in kinds):
+        if not self._app.powers & kinds:
             raise Refused(48002)
 
     def json(self) -> dict[str, object]:
@@ -82,5 +82,6 @@ class Endpoint:
     counted: bool = True
 
 
-ANY_SECRET = frozenset({"app", "contacts", "kf"})
+ANY_SECRET = frozenset({"app", "contacts", "kf", "customer"})
 KF_SECRET = frozenset({"kf"})
+CUSTOMER_SECRET = frozenset({"customer"})

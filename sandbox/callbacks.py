@@ -1,9 +1,9 @@
-"""Callback URLs of apps and of WeChat KF, and the platform's way of calling them: five seconds, three tries.
+"""Callback URLs of apps, of WeChat KF and of customer contact, and the platform's way of calling them: five seconds, three tries.
 
 `POST /sandbox/callbacks` does what the app's admin page does:
 
     {"url": "http://127.0.0.1:8081/callback/app", "token": "…", "aes_key": "…43 characters…", "corp_id": "ww1",
-     "kind": "app",            # or kf: the events of WeChat KF, which belong to no app
+     "kind": "app",            # or kf: the events of WeChat KF, or customer: of customers' groups; no app's
      "agentid": 1000002,       # absent: every app without one of its own
      "verify": true}           # ask the URL first, as the page does; refused when it does not answer as it must
 """
@@ -20,7 +20,7 @@ from sandbox.cipher import key_of, seal, signed_query
 from sandbox.profile import Profile
 
 _MOST_ANSWER = 4096
-KINDS = ("app", "kf")
+KINDS = ("app", "kf", "customer")
 ORDERS = ("given", "reversed", "together")
 MOST_COPIES = 20
 

@@ -14,14 +14,16 @@ from starlette.routing import Route
 
 from sandbox.clicks import press
 from sandbox.clock import parse_instant
+from sandbox.documents import document_of, fields_of, json_of, queried
+from sandbox.groups import inspection as groups
+from sandbox.groups import mass_inspection as mass_sends
+from sandbox.groups.ways import picture
 from sandbox.journal import CallRecord
 from sandbox.kf import steering
-from sandbox.world import PARTS, World
+from sandbox.world import PARTS, Handler, World
 
 _MAX_WAIT = 60.0
 _MAX_LIMIT = 10_000
-
-Handler = Callable[[World, Request], Awaitable[object]]
 
 
 async def _health(world: World, request: Request) -> object:
@@ -33,7 +35,7 @@ async def _messages(world: World, request: Request) -> object:
     dropped = {"": "no", "0": "no", "1": "also", "only": "only"}.get(query.get("dropped", ""))
     if dropped is None:
         raise ValueError("dropped is 1 (show what was silently dropped too), only, or 0")
-    since, limit = query.get("since", "0"), _number(query.get("limit"), 1000, _MAX_LIMIT)
+    since, limit = query.get("since", "0"), queried(query.get("limit"), 1000, _MAX_LIMIT)
     after = int(since) if since.isdecimal() else 0
     instant = None if since.isdecimal() else parse_instant(since.replace(" ", "+"))
     found = list(islice(world.journal.find(query.get("to"), after, instant, dropped), limit + 1))
@@ -50,9 +52,9 @@ async def _messages(world: World, request: Request) -> object:
 
 async def _requests(world: World, request: Request) -> object:
     query, calls = request.query_params, world.journal.calls
-    limit = _number(query.get("limit"), 1000, _MAX_LIMIT)
+    limit = queried(query.get("limit"), 1000, _MAX_LIMIT)
     path = query.get("path")
-    after = _number(query.get("after"), 0, 2**62)
+    after = queried(query.get("after"), 0, 2**62)
     matching = (call for call in calls.after(after) if path is None or call.path == path)
     found: list[CallRecord] = list(islice(matching, limit + 1))
     page, more = found[:limit], len(found) > limit
@@ -74,7 +76,7 @@ async def _faults(world: World, request: Request) -> object:
 
 
 async def _add_fault(world: World, request: Request) -> object:
-    return world.faults.add(await _json(request)).view()
+    return world.faults.add(await json_of(request)).view()
 
 
 async def _clear_faults(world: World, request: Request) -> object:
@@ -96,7 +98,7 @@ async def _clock(world: World, request: Request) -> object:
 
 
 async def _set_clock(world: World, request: Request) -> object:
-    wanted = _fields(await _json(request), {"advance_seconds", "set", "freeze"})
+    wanted = fields_of(await json_of(request), {"advance_seconds", "set", "freeze"})
     if not wanted or {"advance_seconds", "set"} <= wanted.keys():
         raise ValueError("give advance_seconds or set, and freeze beside it or alone")
     advance, instant, freeze = wanted.get("advance_seconds", 0), wanted.get("set"), wanted.get("freeze")
@@ -112,7 +114,7 @@ async def _set_clock(world: World, request: Request) -> object:
 
 
 async def _end_tokens(world: World, request: Request) -> object:
-    wanted = _fields(await _json(request), {"mode", "secret", "agentid"})
+    wanted = fields_of(await json_of(request), {"mode", "secret", "agentid"})
     mode, secret, agentid = wanted.get("mode", "expire"), wanted.get("secret"), wanted.get("agentid")
     if mode not in ("expire", "invalidate"):
         raise ValueError("mode is expire (42001 from here on) or invalidate (40014)")
@@ -131,7 +133,7 @@ async def _directory(world: World, request: Request) -> object:
 
 
 async def _declare(world: World, request: Request) -> object:
-    world.directory.declare(await _json(request))
+    world.directory.declare(await json_of(request))
     return world.directory.view()
 
 
@@ -141,7 +143,7 @@ async def _profile(world: World, request: Request) -> object:
 
 async def _change_profile(world: World, request: Request) -> object:
     names = {field.name for field in dataclasses.fields(world.profile)}
-    world.profile.update(_fields(await _json(request), names), running=True)
+    world.profile.update(fields_of(await json_of(request), names), running=True)
     return world.profile.view()
 
 
@@ -150,7 +152,7 @@ async def _callbacks(world: World, request: Request) -> object:
 
 
 async def _set_callback(world: World, request: Request) -> object:
-    await world.callbacks.set_up(await _json(request), world.clock.now())
+    await world.callbacks.set_up(await json_of(request), world.clock.now())
     return {"callbacks": world.callbacks.view()}
 
 
@@ -160,7 +162,7 @@ async def _clear_callbacks(world: World, request: Request) -> object:
 
 
 async def _click(world: World, request: Request) -> object:
-    return await press(world, await _json(request))
+    return await press(world, await json_of(request))
 
 
 async def _deliveries(world: World, request: Request) -> object:
@@ -169,12 +171,12 @@ async def _deliveries(world: World, request: Request) -> object:
 
 
 async def _steer_deliveries(world: World, request: Request) -> object:
-    return {"released": await world.courier.steer(await _json(request))}
+    return {"released": await world.courier.steer(await json_of(request))}
 
 
 async def _kf_messages(world: World, request: Request) -> object:
     query = request.query_params
-    after, limit = _number(query.get("since"), 0, 2**62), _number(query.get("limit"), 1000, _MAX_LIMIT)
+    after, limit = queried(query.get("since"), 0, 2**62), queried(query.get("limit"), 1000, _MAX_LIMIT)
     found = list(
         islice(world.kf.lines.find(query.get("open_kfid"), query.get("external_userid"), after), limit + 1)
     )
@@ -193,20 +195,20 @@ async def _kf_sessions(world: World, request: Request) -> object:
 
 
 async def _kf_customer(world: World, request: Request) -> object:
-    document = _object(await _json(request))
+    document = await document_of(request)
     return steering.change_customer(world, request.path_params["external_userid"], document)
 
 
 def _kf(act: Callable[[World, Mapping[str, object]], object]) -> Handler:
     async def handle(world: World, request: Request) -> object:
-        return act(world, _object(await _json(request)))
+        return act(world, await document_of(request))
 
     return handle
 
 
 async def _ai_requests(world: World, request: Request) -> object:
     query, calls = request.query_params, world.ai.calls
-    after, limit = _number(query.get("after"), 0, 2**62), _number(query.get("limit"), 1000, _MAX_LIMIT)
+    after, limit = queried(query.get("after"), 0, 2**62), queried(query.get("limit"), 1000, _MAX_LIMIT)
     app_id = query.get("app_id")
     matching = (call for call in calls.after(0) if call.record.number > after)
     wanted = (call for call in matching if app_id is None or call.app_id == app_id)
@@ -229,43 +231,16 @@ async def _ai_apps(world: World, request: Request) -> object:
 
 
 async def _declare_ai_apps(world: World, request: Request) -> object:
-    return {"apps": [app.view() for app in world.ai.declare(await _json(request))]}
+    return {"apps": [app.view() for app in world.ai.declare(await json_of(request))]}
 
 
 async def _reset(world: World, request: Request) -> object:
-    wanted = _fields(await _json(request), {"keep"})
+    wanted = fields_of(await json_of(request), {"keep"})
     keep = wanted.get("keep", [])
     if not isinstance(keep, list) or not set(map(str, keep)) <= set(PARTS):
         raise ValueError(f"keep lists some of {', '.join(PARTS)}")
     world.reset([str(part) for part in keep])
     return {"epoch": world.epoch, "kept": keep}
-
-
-async def _json(request: Request) -> object:
-    body = await request.body()
-    return orjson.loads(body) if body.strip() else {}
-
-
-def _object(document: object) -> dict[str, object]:
-    if not isinstance(document, dict):
-        raise ValueError("the body is a JSON object")
-    return document
-
-
-def _fields(document: object, allowed: set[str]) -> dict[str, object]:
-    fields = _object(document)
-    unknown = sorted(set(fields) - allowed)
-    if unknown:
-        raise ValueError(f"no field is called {unknown[0]!r}")
-    return fields
-
-
-def _number(text: str | None, default: int, most: int) -> int:
-    if text is None or text == "":
-        return default
-    if not text.isascii() or not text.isdecimal():
-        raise ValueError(f"{text!r} is not a whole number")
-    return min(int(text), most)
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -286,6 +261,7 @@ def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[R
         if request.method != "GET" and _foreign(request):
             return json_response({"error": "a page of another site may not steer the sandbox"}, 403)
         try:
+            world.settle()  # what is about to be seen or changed has happened
             answer = await handler(world, request)
             if request.method != "GET":
                 world.journal.arrived.send()  # the page shows clock and faults too
@@ -294,6 +270,16 @@ def _endpoint(world: World, handler: Handler) -> Callable[[Request], Awaitable[R
             return json_response({"error": str(error.args[0])}, 404)
         except (ValueError, OverflowError) as error:
             return json_response({"error": str(error)}, 400)
+
+    return serve
+
+
+def _join_way_picture(world: World) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        config_id = request.path_params["config_id"]
+        if world.groups.ways.get(config_id) is None:
+            return json_response({"error": f"there is no join way {config_id!r}"}, 404)
+        return Response(picture(config_id), media_type="image/png")
 
     return serve
 
@@ -331,10 +317,13 @@ def routes(world: World) -> list[Route]:
         ("POST", "/sandbox/kf/accounts", _kf(steering.change_account)),
         ("POST", "/sandbox/kf/sync", _kf(steering.steer_sync)),
         ("GET", "/sandbox/kf/sessions", _kf_sessions),
+        *groups.ROUTES,
+        *mass_sends.ROUTES,
         ("GET", "/sandbox/ai/requests", _ai_requests),
         ("GET", "/sandbox/ai/ledger", _ai_ledger),
         ("GET", "/sandbox/ai/apps", _ai_apps),
         ("POST", "/sandbox/ai/apps", _declare_ai_apps),
         ("POST", "/sandbox/reset", _reset),
     ]
-    return [Route(path, _endpoint(world, handler), methods=[method]) for method, path, handler in table]
+    made = [Route(path, _endpoint(world, handler), methods=[method]) for method, path, handler in table]
+    return [*made, Route("/sandbox/join-ways/{config_id}/qr.png", _join_way_picture(world))]

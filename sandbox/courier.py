@@ -2,7 +2,7 @@
 
 `POST /sandbox/callbacks/deliveries` steers those of one kind from here on, and `GET` shows what became of each:
 
-    {"kind": "kf",
+    {"kind": "kf",            # or customer
      "lose": 2,              # the next two never leave
      "silent": false,        # or none leaves until this is false again
      "copies": 1,            # each arrives so often, byte for byte
@@ -23,7 +23,7 @@ from sandbox.ring import Ring
 from sandbox.wakeup import Signal
 
 _KEPT = 2_000
-_KINDS = ("kf",)  # what comes by itself; a pressed button says with the press how its event fares
+_KINDS = ("kf", "customer")  # what comes by itself; a pressed button says with the press how its event fares
 
 
 @dataclass(slots=True)

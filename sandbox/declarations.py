@@ -7,10 +7,15 @@ from typing import Literal, cast
 
 from sandbox.kf.people import Account, Customer, DeclaredKf, Servicer, ServicerStatus
 
+AppKind = Literal["app", "contacts", "kf", "customer"]
+
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A member. `status`: active, invalid (left, or never was) or unlicensed (no base licence)."""
+    """A member. `status`: active, invalid (left, or never was) or unlicensed (no base licence).
+
+    `no_customers`: without the permission to have customers outside the corp (84074).
+    """
 
     userid: str
     name: str = ""
@@ -18,6 +23,7 @@ class User:
     departments: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
     status: Literal["active", "invalid", "unlicensed"] = "active"
+    no_customers: bool = False
 
     def view(self) -> dict[str, object]:
         """As JSON shows it."""
@@ -65,7 +71,7 @@ class App:
     agentid: int | None
     name: str
     secret: str
-    kind: Literal["app", "contacts", "kf"] = "app"
+    kind: AppKind = "app"
     visible: Visible | None = None
     ip_allowlist: tuple[str, ...] = ()
     corp_id: str = ""
@@ -73,6 +79,14 @@ class App:
     disabled: bool = False
     calls_kf: bool = False
     """Whether the admin let this app call the API of WeChat KF, too."""
+    calls_customers: bool = False
+    """Whether the admin let this app call the API of customer contact, too."""
+
+    @property
+    def powers(self) -> frozenset[str]:
+        """The kinds of secret whose calls this one may make."""
+        lent = (("kf", self.calls_kf), ("customer", self.calls_customers))
+        return frozenset({self.kind, *(kind for kind, may in lent if may)})
 
     def view(self) -> dict[str, object]:
         """As JSON shows it: without the secret."""
@@ -89,6 +103,7 @@ class App:
             "corp_id": self.corp_id,
             "disabled": self.disabled,
             "calls_kf": self.calls_kf,
+            "calls_customers": self.calls_customers,
         }
 
 
@@ -218,6 +233,7 @@ def _user(reader: _Reader) -> User:
         departments=reader.numbers("departments"),
         tags=reader.numbers("tags"),
         status=cast(Literal["active", "invalid", "unlicensed"], status),
+        no_customers=reader.flag("no_customers"),
     )
     reader.end()
     return user
@@ -242,17 +258,18 @@ def _app(reader: _Reader) -> App:
         users = frozenset(userid.lower() for userid in ranges.texts("users"))
         visible = Visible(users, frozenset(ranges.numbers("departments")), frozenset(ranges.numbers("tags")))
         ranges.end()
-    kind = reader.choice("kind", ("app", "contacts", "kf"))
+    kind = reader.choice("kind", ("app", "contacts", "kf", "customer"))
     app = App(
         agentid=reader.number("agentid", 0),
         name=reader.text("name", ""),
         secret=reader.text("secret"),
-        kind=cast(Literal["app", "contacts", "kf"], kind),
+        kind=cast(AppKind, kind),
         visible=visible,
         ip_allowlist=reader.networks("ip_allowlist"),
         corp_id=reader.text("corp_id", ""),
         disabled=reader.flag("disabled"),
         calls_kf=reader.flag("calls_kf"),
+        calls_customers=reader.flag("calls_customers"),
     )
     reader.end()
     return app

@@ -4,7 +4,8 @@ Open mode (the default) lets a first message through with no preparation: whatev
 except that names tell how they behave:
 
 * a corp id or secret starting with `wrong` or `invalid` is refused (40013, 40001); a secret starting with
-  `contacts` is a contact-sync secret, which may not send (48002), one starting with `kf` is that of WeChat KF;
+  `contacts` is a contact-sync secret, which may not send (48002), one starting with `kf` is that of WeChat KF,
+  one starting with `customer` that of customer contact;
 * a userid starting with `wrong`, `invalid` or `nobody` is an invalid receiver, one starting with `unlicensed`
   an unlicensed one; a department or tag id that is not a number is invalid;
 * a robot key starting with `wrong` or `invalid` is unknown (93000), one starting with `disabled` is disabled
@@ -18,15 +19,17 @@ declared with `POST /sandbox/directory`:
      "corp_id": "ww1",                                  # optional: the only corp id accepted
      "ip_allowlist": ["10.0.0.0/8"],                    # for apps without a list of their own
      "users": [{"userid": "zhangsan", "name": "张三", "mobile": "13800000000", "departments": [2],
-                "tags": [1], "status": "active"}],      # active | invalid | unlicensed
+                "tags": [1], "status": "active",        # active | invalid | unlicensed
+                "no_customers": false}],                # true: without the permission to have customers, 84074
      "departments": [{"id": 2, "name": "前厅", "parentid": 1}],
      "tags": [{"id": 1, "name": "店长"}],
-     "apps": [{"agentid": 1000002, "name": "触达", "secret": "s1", "kind": "app",   # app | contacts
+     "apps": [{"agentid": 1000002, "name": "触达", "secret": "s1", "kind": "app",   # app | contacts | kf | customer
                "visible": {"users": ["zhangsan"], "departments": [2], "tags": []},  # absent: everyone
                "ip_allowlist": ["127.0.0.1"],
                "corp_id": "ww1",                       # another corp with this secret: 40091
                "disabled": false,                      # the profile's `disabled_app` says how it shows
-               "calls_kf": false}],                    # may call WeChat KF beside its own API
+               "calls_kf": false,                      # may call WeChat KF beside its own API
+               "calls_customers": false}],             # may call customer contact beside its own API
      "robots": [{"key": "k1", "group": "前厅群", "disabled": false, "removed": false}],   # 93004; 93000
      "kf": {"secret": "s5",                            # WeChat KF's own; any other secret gets 48002 there
             "accounts": [{"open_kfid": "wk1", "name": "门店客服",
@@ -41,9 +44,8 @@ declared with `POST /sandbox/directory`:
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
-from sandbox.declarations import App, Department, Robot, Tag, User, Visible, parse
+from sandbox.declarations import App, AppKind, Department, Robot, Tag, User, Visible, parse
 from sandbox.kf.people import KfPeople
 from sandbox.profile import Profile
 
@@ -122,12 +124,11 @@ class Directory:
         app = self.apps.get(secret)
         if app is not None or not self.open or secret.lower().startswith(("wrong", "invalid")):
             return app
-        kind: Literal["app", "contacts", "kf"] = "app"
-        if secret.lower().startswith("contacts"):
-            kind = "contacts"
-        elif secret.lower().startswith("kf"):
-            kind = "kf"
-        return App(agentid=None, name="", secret=secret, kind=kind)
+        kinds: tuple[AppKind, ...] = ("contacts", "kf", "customer")
+        for kind in kinds:
+            if secret.lower().startswith(kind):
+                return App(agentid=None, name="", secret=secret, kind=kind)
+        return App(agentid=None, name="", secret=secret)
 
     def owns(self, app: App, agentid: int) -> bool:
         """Whether the agentid is the app's; an undeclared app takes the first one it is asked about."""

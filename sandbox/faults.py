@@ -3,7 +3,7 @@
     POST /sandbox/faults
     {"path": "/cgi-bin/message/*",     # glob; default: every call
      "body": "订单",                    # the raw body contains this
-     "to": "zhangsan",                 # a receiver of the call, its robot key, or the customer or KF account it names
+     "to": "zhangsan",                 # a receiver of the call, its robot key, or the customer, KF account, group or sender it names
      "agentid": 1000002,
      "skip": 0,                        # let this many matching calls pass first
      "count": 1,                       # strike this many, then rest; absent: for ever
@@ -128,7 +128,9 @@ class Fault:
         if self.to is None:
             return True
         receivers = str(fields.get("touser", "")).lower().split("|")
-        if self.to in (fields.get("external_userid"), fields.get("open_kfid")):
+        named = [fields.get(name) for name in ("external_userid", "open_kfid", "chat_id", "sender")]
+        groups = fields.get("chat_id_list")
+        if self.to in (*named, *(groups if isinstance(groups, list) else ())):
             return True
         return self.to.lower() in receivers or self.to == query.get("key")
 

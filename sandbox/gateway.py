@@ -84,12 +84,14 @@ class Gateway:
         return dated
 
     def _record(self, scope: Scope) -> CallRecord:
-        content_type = traceparent = ""
+        content_type = traceparent = host = ""
         for name, value in scope["headers"]:
             if name == b"content-type":
                 content_type = value.decode("latin-1")
             elif name == b"traceparent":
                 traceparent = value.decode("latin-1")
+            elif name == b"host":
+                host = value.decode("latin-1")
         journal, client = self._world.journal, scope["client"]
         record = CallRecord(
             number=journal.calls.next_number,
@@ -102,6 +104,7 @@ class Gateway:
             content_type=content_type,
             traceparent=traceparent,
             client=client[0] if client else "127.0.0.1",
+            host=host,
         )
         journal.calls.append(record)
         journal.totals["requests"] += 1

@@ -12,7 +12,7 @@ from sandbox.clock import rfc3339
 from sandbox.ring import Ring
 from sandbox.wakeup import Signal
 
-Kind = Literal["user", "robot", "party", "tag", "all", "customer"]
+Kind = Literal["user", "robot", "party", "tag", "all", "customer", "group"]
 SECRET_PARAMETERS = frozenset({"access_token", "corpsecret", "key", "suite_access_token", "provider_secret"})
 
 
@@ -35,7 +35,7 @@ class Message:
 
 @dataclass(slots=True)
 class Arrival:
-    """A message at one receiver: a person, a robot's group, or a department, tag or everyone not declared."""
+    """A message at one receiver: a person, a robot's group, a customer or their group, or a department, tag or everyone not declared."""
 
     number: int
     kind: Kind
@@ -90,6 +90,8 @@ class CallRecord:
     content_type: str
     traceparent: str
     client: str
+    host: str
+    """Where the caller believes the API to be."""
     errcode: int | str | None = None
     http_status: int | None = None
     fault: str | None = None
@@ -196,7 +198,7 @@ class Journal:
         self.statuses["none" if record.http_status is None else str(record.http_status)] += 1
 
     def find(self, to: str | None, after: int, since: float | None, dropped: str) -> Iterator[Arrival]:
-        """Arrivals in order. `to`: a userid, robot key or group name; `dropped`: "no", "also" or "only"."""
+        """Arrivals in order. `to`: a userid, robot key, chat_id or group name; `dropped`: "no", "also" or "only"."""
         wanted = None if to is None else to.lower()
         for arrival in self.arrivals.after(after):
             if (arrival.dropped and dropped == "no") or (not arrival.dropped and dropped == "only"):

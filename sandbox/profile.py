@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -95,6 +96,42 @@ class Profile:
     """Most items of one answer of sync_msg, whatever limit was asked for; 0: as many as asked."""
     kf_accounts: int = 5000
 
+    group_unknown_errcode: Literal[40050, 40058] = 40050
+    """What groupchat/get answers for a chat_id that never was; of a dismissed group it is 49008."""
+    group_internal_errcode: Literal[90501, 90509] = 90501
+    """What it answers for a group of members only."""
+    group_lag_seconds: int = 0
+    """How long groupchat/get still shows a group as it was before it changed; about 2 have been seen."""
+    group_list_range: int = 1000
+    """Members in an app's range above which groupchat/list without owners is refused (81017)."""
+    group_members: int = 500
+    """Most members of a group: whoever scans the code of a full one comes into the next."""
+
+    group_sends_per_day: int = 0
+    """Mass messages that a group receives in a day, and below in a week and a month (Asia/Shanghai); what is more has
+    status 3. Documented are the days of the month, or by an administrator's choice 1 a day or 7 a week; in 2022 it was
+    1 a day, before that 4 a month."""
+    group_sends_per_week: int = 0
+    group_sends_per_month: int | Literal["days"] = "days"
+    """days: as many as the month has days."""
+    mass_send_dispatch_seconds: int = 0
+    """How long after a mass send was made a query for it is answered 41063."""
+    mass_send_listed: Literal["at_once", "once_dispatched"] = "at_once"
+    """Whether get_groupmsg_list_v2 shows a mass send before it is dispatched."""
+    mass_send_cancelled: Literal["refused", "answered"] = "refused"
+    """What a query for a cancelled mass send is answered: 41093, or what was sent before."""
+    mass_send_unserved: Literal["fail_list", "silent"] = "fail_list"
+    """Whether groups that are gone, or not the sender's, are in fail_list; they get nothing either way."""
+    mass_send_foreign_picture: Literal["refuse", "accept"] = "refuse"
+    """Whether pic_url may lead elsewhere than to what uploadimg answered."""
+    owner_behaviour: Literal["by_hand", "at_once", "late", "never"] = "by_hand"
+    """What owners do about a mass send: press send at once, late or never, or when they are made to on the page or by
+    `/sandbox/owners`, where each can be told apart."""
+    owner_delay_seconds: int = 0
+    """Between prompt and press, at_once."""
+    owner_late_hours: int = 24
+    """Between prompt and press, late."""
+
     ai_arrears: bool = False
     """Whether DashScope's account owes money: every call is refused (Arrearage)."""
     ai_requests_per_minute: int = 0
@@ -148,6 +185,10 @@ class Profile:
 
 
 def _check(name: str, value: object, hint: object) -> None:
+    if get_origin(hint) in (Union, UnionType):  # a number, or a word
+        words, hint = next(one for one in get_args(hint) if get_origin(one) is Literal), int
+        if value in get_args(words):
+            return
     if get_origin(hint) is Literal:
         if value not in get_args(hint) or isinstance(value, bool):
             raise ValueError(f"{name} is one of {', '.join(map(str, get_args(hint)))}")

@@ -2,7 +2,9 @@
 
 import itertools
 import secrets
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
+
+from starlette.requests import Request
 
 from sandbox.callbacks import Callbacks
 from sandbox.clock import SandboxClock
@@ -11,6 +13,8 @@ from sandbox.courier import Courier
 from sandbox.dashscope.account import Account
 from sandbox.directory import Directory
 from sandbox.faults import Faults
+from sandbox.groups.desk import GroupDesk
+from sandbox.groups.mass import MassSends
 from sandbox.journal import Journal
 from sandbox.kf.desk import Desk
 from sandbox.media import MediaStore
@@ -19,7 +23,19 @@ from sandbox.tokens import Tokens
 from sandbox.wakeup import Signal
 from sandbox.windows import RateWindows
 
-PARTS = ("ai", "callbacks", "clock", "directory", "faults", "journal", "kf", "limits", "media", "tokens")
+PARTS = (
+    "ai",
+    "callbacks",
+    "clock",
+    "directory",
+    "faults",
+    "groups",
+    "journal",
+    "kf",
+    "limits",
+    "media",
+    "tokens",
+)
 
 
 class World:
@@ -36,6 +52,8 @@ class World:
         self.courier = Courier(self.callbacks, self.clock)
         self.codes = Codes(self.new_id)
         self.kf = Desk(profile, self.directory, self.journal, self.courier, self.new_id)
+        self.groups = GroupDesk(profile, self.courier, self.new_id)
+        self.mass_sends = MassSends(profile, self.directory, self.journal, self.groups.groups, self.new_id)
         self.ai = Account(profile)
         self.media = MediaStore(profile)
         self.minute = RateWindows(60)
@@ -53,6 +71,10 @@ class World:
         """An id never given before by this sandbox."""
         return f"{kind}{self._prefix}{next(self._made):012d}"
 
+    def settle(self) -> None:
+        """Let owners have done what they have done by themselves until now."""
+        self.mass_sends.settle(self.clock.now())
+
     def reset(self, keep: Collection[str] = ()) -> None:
         """Back to the start, except the parts to keep (of PARTS). Numbering goes on; the profile stays."""
         clears = {
@@ -61,6 +83,7 @@ class World:
             "clock": self.clock.reset,
             "directory": self.directory.clear,
             "faults": self.faults.clear,
+            "groups": self._clear_groups,
             "journal": self._clear_journal,
             "kf": self.kf.clear,
             "limits": self._clear_limits,
@@ -87,7 +110,15 @@ class World:
         self.journal.clear()
         self.codes.clear()
 
+    def _clear_groups(self) -> None:
+        self.groups.clear()
+        self.mass_sends.clear()
+
     def _clear_limits(self) -> None:
         for windows in (self.minute, self.hour, self.day):
             windows.clear()
         self.suppressed_until.clear()
+
+
+Handler = Callable[[World, Request], Awaitable[object]]
+"""What serves one request of `/sandbox/…`: its answer as JSON; ValueError is 400, LookupError 404."""

@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from sandbox.documents import Document, flag, number, only, text
 from sandbox.kf.lines import By, Line
 from sandbox.kf.people import Account, ServicerStatus
 from sandbox.kf.sessions import Session
 from sandbox.media import Media, MediaType
 from sandbox.world import World
 
-Document = Mapping[str, object]
 Answer = dict[str, object]
 
 _FILES = ("image", "voice", "video", "file")
@@ -49,7 +49,7 @@ _STATUSES = ("receiving", "stopped", "suspended")
 
 def write(world: World, document: Document) -> Answer:
     """A customer writes."""
-    _only(document, _PAIR | _MESSAGE)
+    only(document, _PAIR | _MESSAGE)
     msgtype, content = _message(world, document)
     session = _session(world, document)
     msgid = world.kf.customer_writes(session, msgtype, content, world.clock.now())
@@ -58,10 +58,10 @@ def write(world: World, document: Document) -> Answer:
 
 def enter(world: World, document: Document) -> Answer:
     """A customer opens the chat."""
-    _only(document, _PAIR | {"scene", "scene_param", "wechat_channels"})
+    only(document, _PAIR | {"scene", "scene_param", "wechat_channels"})
     context: dict[str, object] = {
-        "scene": _text(document, "scene", ""),
-        "scene_param": _text(document, "scene_param", ""),
+        "scene": text(document, "scene", ""),
+        "scene_param": text(document, "scene_param", ""),
     }
     channels = document.get("wechat_channels")
     if channels is not None:
@@ -81,28 +81,28 @@ def serve(world: World, document: Document) -> Answer:
 
 
 def _accept(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | {"userid"})
+    only(document, _PAIR | {"userid"})
     session = _session(world, document)
     code = world.kf.servicer_accepts(session, _servicer(world, document), world.clock.now())
     return {"msg_code": code, "session": world.kf.sessions.view(session)}
 
 
 def _transfer(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | {"userid"})
+    only(document, _PAIR | {"userid"})
     session = _session(world, document)
     world.kf.servicer_transfers(session, _servicer(world, document), world.clock.now())
     return {"session": world.kf.sessions.view(session)}
 
 
 def _end(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | {"userid"})
+    only(document, _PAIR | {"userid"})
     session = _session(world, document)
     code = world.kf.servicer_ends(session, world.clock.now())
     return {"msg_code": code, "session": world.kf.sessions.view(session)}
 
 
 def _write(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | _MESSAGE | {"userid"})
+    only(document, _PAIR | _MESSAGE | {"userid"})
     msgtype, content = _message(world, document)
     session, userid = _session(world, document), _servicer(world, document)
     msgid = world.kf.servicer_writes(session, userid, msgtype, content, world.clock.now())
@@ -110,22 +110,22 @@ def _write(world: World, document: Document) -> Answer:
 
 
 def _recall(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | {"msgid"})
-    line = _line(world, "servicer", _text(document, "external_userid"), _text(document, "msgid"))
+    only(document, _PAIR | {"msgid"})
+    line = _line(world, "servicer", text(document, "external_userid"), text(document, "msgid"))
     world.kf.servicer_recalls(line, world.clock.now())
     return {"msgid": line.msgid}
 
 
 def _reject(world: World, document: Document) -> Answer:
-    _only(document, _PAIR | {"userid", "on"})
+    only(document, _PAIR | {"userid", "on"})
     session = _session(world, document)
-    on = _flag(document, "on", True)
+    on = flag(document, "on", True)
     world.kf.servicer_rejects(session, _servicer(world, document), on, world.clock.now())
     return {"on": on}
 
 
 def _status(world: World, document: Document) -> Answer:
-    _only(document, {"open_kfid", "userid", "status"})
+    only(document, {"open_kfid", "userid", "status"})
     status = document.get("status")
     if status not in _STATUSES:
         raise ValueError(f"status is one of {', '.join(_STATUSES)}")
@@ -147,21 +147,21 @@ _ACTIONS: Mapping[str, Callable[[World, Document], Answer]] = {
 
 def fail(world: World, document: Document) -> Answer:
     """Let the next messages to a customer fail after they were accepted."""
-    _only(document, _PAIR | {"count", "fail_type"})
-    external_userid, open_kfid = _text(document, "external_userid"), _text(document, "open_kfid", "")
-    count, fail_type = _number(document, "count", 1, 1), _number(document, "fail_type", 0, 0)
+    only(document, _PAIR | {"count", "fail_type"})
+    external_userid, open_kfid = text(document, "external_userid"), text(document, "open_kfid", "")
+    count, fail_type = number(document, "count", 1, 1), number(document, "fail_type", 0, 0)
     world.kf.fail_next(open_kfid or None, external_userid, count, fail_type)
     return {"failing": world.kf.failing}
 
 
 def change_customer(world: World, external_userid: str, document: Document) -> Answer:
     """A customer refuses messages, takes one back or is called something else."""
-    _only(document, {"refuses", "nickname", "recall"})
+    only(document, {"refuses", "nickname", "recall"})
     customer = world.directory.kf.customer(external_userid)
     if customer is None:
         raise LookupError(f"there is no customer {external_userid!r}")
-    refuses = _flag(document, "refuses", customer.refuses)
-    nickname, recalled = _text(document, "nickname", customer.nickname), _text(document, "recall", "")
+    refuses = flag(document, "refuses", customer.refuses)
+    nickname, recalled = text(document, "nickname", customer.nickname), text(document, "recall", "")
     if recalled:
         world.kf.customer_recalls(_line(world, "customer", external_userid, recalled), world.clock.now())
     changed = replace(customer, refuses=refuses, nickname=nickname)
@@ -171,16 +171,16 @@ def change_customer(world: World, external_userid: str, document: Document) -> A
 
 def change_account(world: World, document: Document) -> Answer:
     """The administrator hands an account to the API, or takes it back."""
-    _only(document, {"open_kfid", "authorised"})
+    only(document, {"open_kfid", "authorised"})
     account = _account(world, document)
-    world.kf.authorise(account, _flag(document, "authorised", True), world.clock.now())
+    world.kf.authorise(account, flag(document, "authorised", True), world.clock.now())
     return account.view()
 
 
 def steer_sync(world: World, document: Document) -> Answer:
     """Let pages of sync_msg be empty although there is more."""
-    _only(document, {"open_kfid", "empty_pages"})
-    account, pages = _account(world, document), _number(document, "empty_pages", 1, 0)
+    only(document, {"open_kfid", "empty_pages"})
+    account, pages = _account(world, document), number(document, "empty_pages", 1, 0)
     world.kf.history.leave_empty(account.open_kfid, pages)
     return {"open_kfid": account.open_kfid, "empty_pages": pages}
 
@@ -207,8 +207,8 @@ def _message(world: World, document: Document) -> tuple[str, dict[str, object]]:
     if others:
         raise ValueError(f"a message of type {msgtype} has no {others[0]!r}")
     if msgtype == "text":
-        _text(content, "content")
-        menu_id = _text(document, "menu_id", "")
+        text(content, "content")
+        menu_id = text(document, "menu_id", "")
         content = {**content, **({"menu_id": menu_id} if menu_id else {})}
     if msgtype in _FILES and "base64" in content:
         return msgtype, {"media_id": _stored(world, msgtype, content)}
@@ -218,14 +218,14 @@ def _message(world: World, document: Document) -> tuple[str, dict[str, object]]:
 def _stored(world: World, msgtype: str, content: Mapping[str, object]) -> str:
     """What a customer sent as a file, kept so that the app can fetch it."""
     try:
-        raw = base64.b64decode(_text(content, "base64"), validate=True)
+        raw = base64.b64decode(text(content, "base64"), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"{msgtype}.base64 is Base64") from None
     door = world.callbacks.of(None, "kf")
     owner = world.directory.corp_id or (door.corp_id if door is not None else "")
     if not owner:
         raise ValueError("a file belongs to a corp: declare corp_id, or set up the callback of kind kf")
-    name = _text(content, "filename", msgtype)
+    name = text(content, "filename", msgtype)
     media = Media(world.new_id("media"), cast(MediaType, msgtype), name, raw, owner, world.clock.now())
     world.media.add(media)
     return media.media_id
@@ -243,14 +243,14 @@ def _line(world: World, by: By, external_userid: str, msgid: str) -> Line:
 
 
 def _session(world: World, document: Document) -> Session:
-    account, external_userid = _account(world, document), _text(document, "external_userid")
+    account, external_userid = _account(world, document), text(document, "external_userid")
     if world.directory.kf.customer(external_userid) is None:
         raise LookupError(f"there is no customer {external_userid!r}")
     return world.kf.sessions.of(account.open_kfid, external_userid, world.clock.now())
 
 
 def _account(world: World, document: Document) -> Account:
-    open_kfid = _text(document, "open_kfid")
+    open_kfid = text(document, "open_kfid")
     account = world.directory.kf.account(open_kfid)
     if account is None:
         raise LookupError(f"there is no KF account {open_kfid!r}")
@@ -258,35 +258,8 @@ def _account(world: World, document: Document) -> Account:
 
 
 def _servicer(world: World, document: Document) -> str:
-    userid = _text(document, "userid")
+    userid = text(document, "userid")
     user = world.directory.user(userid)
     if user is None or user.status != "active":
         raise LookupError(f"there is no active member {userid!r}")
     return userid.lower()
-
-
-def _only(document: Document, allowed: set[str]) -> None:
-    unknown = sorted(set(document) - allowed)
-    if unknown:
-        raise ValueError(f"no field is called {unknown[0]!r}")
-
-
-def _text(document: Document, name: str, default: str | None = None) -> str:
-    value = document.get(name, default)
-    if not isinstance(value, str) or (default is None and not value):
-        raise ValueError(f"{name} is a text" + (", and required" if default is None else ""))
-    return value
-
-
-def _flag(document: Document, name: str, default: bool) -> bool:
-    value = document.get(name, default)
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} is true or false")
-    return value
-
-
-def _number(document: Document, name: str, default: int, least: int) -> int:
-    value = document.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is a whole number, at least {least}")
-    return value

@@ -1,5 +1,5 @@
-"""The page at `/`: phones and groups as they receive, customers' phones to type on, and what AI applications were asked;
-over server-sent events.
+"""The page at `/`: phones and groups as they receive, customers' phones to type on, what owners are asked to send, and what
+AI applications were asked; over server-sent events.
 """
 
 import time
@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from sandbox.groups.mass_inspection import owners
 from sandbox.journal import Arrival
 from sandbox.kf.lines import Line
 from sandbox.ring import Ring
@@ -23,6 +24,7 @@ _BATCH = 300
 _HISTORY = 500
 _CHATS = 200
 _AI_CALLS = 20
+_OWNERS = 50
 _HEARTBEAT_SECONDS = 5.0
 _CSP = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _STATIC = {"style.css": "text/css; charset=utf-8", "app.js": "text/javascript; charset=utf-8"}
@@ -42,6 +44,7 @@ def _state(world: World) -> dict[str, object]:
         "recalled": list(world.journal.recalled),
         "updated": [arrival.view() for arrival in world.journal.updated],
         "kf": _kf(world),
+        "owners": [one for one in owners(world) if one["prompts"]][:_OWNERS],
         "ai": [call.brief() for call in islice(world.ai.calls.newest_first(), _AI_CALLS)],
         "ai_tokens": world.ai.total.view()["total_tokens"],
     }
@@ -79,6 +82,7 @@ async def _follow(world: World) -> AsyncIterator[bytes]:
         if epoch != world.epoch:
             epoch, cursor, heard = world.epoch, _first_look(arrivals), _first_look(lines)
             yield _event("reset", {"epoch": epoch})
+        world.settle()
         yield _event("state", _state(world))
         if arrivals.next_number - cursor > 2 * _HISTORY:
             cursor = arrivals.next_number - _HISTORY - 1

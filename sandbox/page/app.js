@@ -53,6 +53,11 @@ const RENDER = {
   location: (c) => `<div class="title">［位置］${esc(c.name)}</div><div class="desc">${esc(c.address)} ${esc(c.latitude)}, ${esc(c.longitude)}</div>`,
   miniprogram: (c) => `<div class="title">［小程序］${esc(c.title)}</div><div class="desc">${esc(c.pagepath)}</div>`,
   text: (c) => plain(c.content),
+  mass_send: (c) => (c.text ? plain(c.text) : "") + c.attachments.map((a) => {
+    const of = a[a.msgtype];
+    if (a.msgtype === "link") return `<hr>${article({ ...of, description: of.desc })}`;
+    return `<hr><div class="title">［${esc(LABELS[a.msgtype] || "小程序")}］${esc(of.title)}</div><div class="desc">${esc(of.pic_url || of.media_id || of.page)}</div>`;
+  }).join(""),
   markdown: (c) => markdown(c.content),
   markdown_v2: (c) => markdown(c.content),
   textcard: (c) => `<div class="title">${esc(c.title)}</div><div class="desc">${described(c.description)}</div><div class="more">${link(esc(c.btntxt), esc(c.url))}</div>`,
@@ -71,7 +76,7 @@ function content(m) {
   return `<div class="title">［${esc(LABELS[m.msgtype] || m.msgtype)}］${esc(m.content.title || m.content.filename)}</div><div class="desc">${esc(size)}</div>`;
 }
 function hue(text) { let h = 7; for (const c of text) h = (h * 31 + c.codePointAt(0)) % 360; return h; }
-const SUBTITLE = { user: "成员", robot: "群机器人", party: "部门（成员未登记）", tag: "标签（成员未登记）", all: "全体（成员未登记）" };
+const SUBTITLE = { user: "成员", robot: "群机器人", party: "部门（成员未登记）", tag: "标签（成员未登记）", all: "全体（成员未登记）", group: "客户群" };
 
 function phone(m) {
   const id = m.id || `${m.kind}/${m.to.toLowerCase()}`;
@@ -149,8 +154,20 @@ function state(s) {
   for (const msgid of s.recalled) for (const item of document.querySelectorAll(`[data-msgid="${CSS.escape(msgid)}"]`)) item.classList.add("gone");
   for (const m of s.updated) { const item = shown.get(String(m.number)); if (item) item.querySelector(".bubble").innerHTML = content(m); }
   kf(s.kf);
+  owners(s.owners);
   ai(s.ai, s.ai_tokens);
   tick();
+}
+const MANNERS = { at_once: "自动发送", late: "晚些发送", never: "从不发送", by_hand: "手动发送" };
+function owners(list) {
+  const prompts = list.flatMap((o) => o.prompts.map((p) => ({ ...p, owner: o })));
+  $("owners").hidden = prompts.length === 0;
+  $("owners-n").textContent = prompts.length;
+  $("prompts").innerHTML = prompts.map((p) => {
+    const press = p.owner.behaviour === "never" ? "" : `<button data-owner="${esc(p.owner.userid)}" data-confirm="${esc(p.msgid)}">发送</button>`;
+    const about = `${MANNERS[p.owner.behaviour]} · ${p.groups === null ? "自选群" : `${p.groups} 个群`} · 附件 ${p.attachments}${p.reminded ? ` · 已提醒 ${p.reminded} 次` : ""}`;
+    return `<article><h4>${esc(p.owner.name)} <small>${esc(new Date(p.created_at).toLocaleString("zh-CN", { hour12: false }))} · ${esc(about)}</small> ${press}</h4><pre>${esc(p.text)}</pre></article>`;
+  }).join("");
 }
 function ai(calls, tokens) {
   $("ai").hidden = calls.length === 0;
@@ -200,6 +217,7 @@ document.addEventListener("click", (event) => {
   else if (b.dataset.press) send("POST", "/sandbox/clicks", { userid: b.dataset.who || prompt("谁点击？（userid）") || "", task_id: b.dataset.task, key: b.dataset.press });
   else if (b.dataset.text) write(b.closest(".phone"), { text: b.dataset.text, menu_id: b.dataset.menu });
   else if (b.dataset.enter) { const box = b.closest(".phone"); send("POST", "/sandbox/kf/enter", { external_userid: box.dataset.customer, open_kfid: box.dataset.account }); }
+  else if (b.dataset.confirm) send("POST", `/sandbox/owners/${encodeURIComponent(b.dataset.owner)}/confirm`, { msgid: b.dataset.confirm });
   else if (b.id === "kf-open") openPhone();
   else if (b.id === "freeze") send("POST", "/sandbox/clock", { freeze: !(base && base.frozen) });
   else if (b.dataset.tokens) send("POST", "/sandbox/tokens/expire", { mode: b.dataset.tokens });

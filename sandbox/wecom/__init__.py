@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from sandbox.call import Endpoint
 from sandbox.wecom import (
     access,
+    groups,
+    groups_join_ways,
+    groups_sends,
+    groups_statistics,
     kf_accounts,
     kf_sending,
     kf_sessions,
@@ -18,6 +22,10 @@ from sandbox.wecom import (
 
 ENDPOINTS: Mapping[str, Endpoint] = {
     **access.ENDPOINTS,
+    **groups.ENDPOINTS,
+    **groups_join_ways.ENDPOINTS,
+    **groups_sends.ENDPOINTS,
+    **groups_statistics.ENDPOINTS,
     **kf_accounts.ENDPOINTS,
     **kf_sending.ENDPOINTS,
     **kf_sessions.ENDPOINTS,

@@ -19,7 +19,9 @@ _MEGABYTE = 1024 * 1024
 _LIMITS = {"image": 10 * _MEGABYTE, "voice": 2 * _MEGABYTE, "video": 10 * _MEGABYTE, "file": 20 * _MEGABYTE}
 _KINDS = {"image": ("jpg", "png"), "voice": ("amr",), "video": ("mp4",)}
 _NOT_MULTIPART = "not a multipart/form-data body. invalid Request Parameter"
-_MEDIA_SECRETS = frozenset({"app", "kf"})  # a corp's temporary media are shared by whoever may send them
+_MEDIA_SECRETS = frozenset(
+    {"app", "kf", "customer"}
+)  # a corp's temporary media are shared by whoever may send them
 _ALL_TYPES = ("image", "voice", "video", "file")
 
 
@@ -111,5 +113,5 @@ def _upload_image(call: Call) -> Answer:
 ENDPOINTS: Mapping[str, Endpoint] = {
     "/cgi-bin/media/upload": Endpoint("POST", _upload, kinds=_MEDIA_SECRETS),
     "/cgi-bin/media/get": Endpoint("GET", _get, kinds=_MEDIA_SECRETS),
-    "/cgi-bin/media/uploadimg": Endpoint("POST", _upload_image),
+    "/cgi-bin/media/uploadimg": Endpoint("POST", _upload_image, kinds=frozenset({"app", "customer"})),
 }

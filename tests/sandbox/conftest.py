@@ -13,6 +13,7 @@ from aiohttp import web
 from sandbox.profile import Profile
 from sandbox.server import Running, start
 from tests.sandbox.door import App
+from tests.sandbox.groups import Groups
 from tests.sandbox.kf import Kf
 
 AGENT = 1000002
@@ -116,3 +117,9 @@ async def client(open_sandbox: Open) -> Client:
 async def kf(client: Client) -> Kf:
     """WeChat KF with an account, servicers and a customer."""
     return await Kf.of(client)
+
+
+@pytest.fixture
+async def groups(client: Client) -> Groups:
+    """Two customer groups and their owners."""
+    return await Groups.of(client)

@@ -34,7 +34,7 @@ class App:
 
 
 def opened(request: tuple[str, bytes]) -> Mapping[str, str]:
-    """The fields of a callback's event, once signature and receiver are found right."""
+    """The fields of a callback's event, lists with a space between, once signature and receiver are found right."""
     query, body = request
     sealed = str(ElementTree.fromstring(body).findtext("Encrypt"))
     signed = {name: values[0] for name, values in parse_qs(query).items()}
@@ -46,4 +46,5 @@ def opened(request: tuple[str, bytes]) -> Mapping[str, str]:
     plain = plain[16 : -plain[-1]]
     length = int.from_bytes(plain[:4], "big")
     assert plain[4 + length :] == b"ww1"
-    return {child.tag: child.text or "" for child in ElementTree.fromstring(plain[4 : 4 + length])}
+    event = ElementTree.fromstring(plain[4 : 4 + length])
+    return {child.tag: child.text or " ".join(item.text or "" for item in child) for child in event}

@@ -5,6 +5,7 @@ import orjson
 
 from tests.sandbox.ai import KEY, ask
 from tests.sandbox.conftest import Client
+from tests.sandbox.groups import GROUP, Groups, mass_send
 from tests.sandbox.kf import WM, Kf
 
 
@@ -100,3 +101,20 @@ async def test_a_customers_phone_can_be_opened_and_typed_on(client: Client) -> N
         script = await answer.text()
     assert "/sandbox/kf/messages" in script
     assert "data-menu" in script
+
+
+async def test_the_stream_carries_what_owners_are_asked_to_send_and_what_groups_got(groups: Groups) -> None:
+    await groups.play("owners/lisi/behaviour", behaviour="never")
+    msgid = await mass_send(groups)
+    (owner,) = (await events(groups.client, "state"))["owners"]
+    (prompt,) = owner["prompts"]
+    assert (owner["name"], owner["behaviour"], prompt["msgid"], prompt["groups"]) == (
+        "张三",
+        "by_hand",
+        msgid,
+        1,
+    )
+    await groups.play("owners/zhangsan/confirm", msgid=msgid)
+    assert (await events(groups.client, "state"))["owners"] == []
+    (message,) = await events(groups.client, "messages")
+    assert (message["kind"], message["to"], message["msgtype"]) == ("group", GROUP, "mass_send")
