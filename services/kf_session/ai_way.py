@@ -6,36 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import grpc
-from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
+from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2_grpc
 from reach.ai_orchestrator.v1 import run_pb2 as pb
 
 from services.kf_session.domain.asking import NOT_CONFIGURED, Answer, Kind
 from shared.errors import Throttled, Unavailable
-from shared.hosting.resources import Resources
-from shared.rpc.client import channel
 from shared.rpc.fields import from_struct, to_struct
 from shared.rpc.status import from_call
 
-_CONTRACT: Final = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 _HAS_RESULT: Final = (pb.STEP_STATUS_COMPLETED, pb.STEP_STATUS_CACHED)
 _FINAL: Final = ("CIRCUIT_OPEN", "RATE_LIMITED", "BUDGET_EXCEEDED")
 """Gates that are shut: the run has ended refused, and its key gets no other answer."""
-
-
-def opener(resources: Resources) -> Callable[[], grpc.aio.Channel | None]:
-    """Opens a channel to ai_orchestrator: where the settings say it is, else to this process, which may serve it too."""
-
-    def opened() -> grpc.aio.Channel | None:
-        settings = resources.settings
-        place, file = settings.ai_orchestrator_target or resources.grpc, settings.service_token_file
-        if place is None:
-            return None
-        token = None if file is None else file.read_text(encoding="utf-8").strip()
-        made = channel(place, _CONTRACT, token=token, ca=settings.auth.tls_ca_file)
-        resources.stack.push_async_callback(made.close)
-        return made
-
-    return opened
 
 
 class AiWay:

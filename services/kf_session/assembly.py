@@ -10,7 +10,7 @@ from typing import Final
 from reach.kf_session.v1 import kf_session_service_pb2_grpc
 
 from services.kf_session import service as wire_service
-from services.kf_session.ai_way import AiWay, opener
+from services.kf_session.ai_way import AiWay
 from services.kf_session.doctor import Doctor
 from services.kf_session.learning import Learning, wishes_of
 from services.kf_session.matching_side import MatchingSide
@@ -33,6 +33,7 @@ from shared.audit import AuditLog
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
 from shared.hosting.callback_door import CallbackDoor, callback_key
+from shared.hosting.neighbours import ai_opener
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.http import Caller
@@ -104,7 +105,7 @@ async def build(resources: Resources) -> Service:
         numbers,
         default_store=settings.default_store,
         max_bytes=settings.limits.event_bytes,
-        model=AiWay(opener(resources)),
+        model=AiWay(ai_opener(resources)),
         owner=resources.owner,
         render=learning.templating.render,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from services.kf_session.domain.diagnosis import (
     access_findings,
@@ -16,12 +15,12 @@ from services.kf_session.store import sessions
 from services.kf_session.store.accounts import Accounts
 from shared.clock import Clock
 from shared.credentials import FIRST, Credentials
-from shared.db import callbacks, dead, outbox
+from shared.db import callbacks
 from shared.db.engine import Database
 from shared.db.migrate import Location
-from shared.db.migrate import check as check_schema
-from shared.errors import Conflict, ReachError
+from shared.errors import Conflict
 from shared.ops.finding import CheckStatus, Finding
+from shared.ops.ground import Ground
 from shared.ops.part import Check
 from shared.wecom.client import WeComClient
 from shared.wecom.diagnosis import platform_clock_finding
@@ -29,7 +28,6 @@ from shared.wecom.kf import KfApi
 from shared.wecom.outcome import State
 
 _SECONDS = 3.0
-_OLD_OUTBOX = timedelta(seconds=60)
 
 
 class Doctor:
@@ -48,7 +46,7 @@ class Doctor:
         callback: bool,
     ) -> None:
         self._database = database
-        self._locations = locations
+        self._ground = Ground(database, locations, clock, prefix="kf_")
         self._accounts = accounts
         self._stores = stores
         self._credentials = credentials
@@ -59,17 +57,7 @@ class Doctor:
     @property
     def checks(self) -> Sequence[Check]:
         """In the order they are told: what everything stands on comes first."""
-        return (self.database, self.secret, self.callback, self.reading, self.backlog)
-
-    async def database(self) -> Sequence[Finding]:
-        """Does the database answer, and has it the tables this release needs?"""
-        try:
-            await self._database.ping()
-            await check_schema(self._database, self._locations)
-        except ReachError as error:
-            fix = "start the database, or correct REACH_DATABASE_URL; run `reach migrate` of this release"
-            return [Finding("kf_database", CheckStatus.FAILED, error.message, fix)]
-        return [Finding("kf_database", CheckStatus.OK, f"{self._database.place} answers")]
+        return (self._ground.database, self.secret, self.callback, self.reading, self._ground.backlog)
 
     async def secret(self) -> Sequence[Finding]:
         """Does WeCom let the KF secret in, and which accounts does it see?"""
@@ -113,17 +101,3 @@ class Doctor:
         read_until = {view.id: view.read_until for view in views}
         failing = {view.id: view.hold_reason for view in views if view.hold_reason not in ("", "poll")}
         return [reading_finding(read_until, failing, self._clock.now())]
-
-    async def backlog(self) -> Sequence[Finding]:
-        """Does anything pile up?"""
-        async with self._database.read() as conn:
-            waiting = await outbox.backlog(conn)
-            letters = sum((await dead.counts(conn)).values())
-        oldest = waiting.oldest_created_at
-        if oldest is not None and self._clock.now() - oldest > _OLD_OUTBOX:
-            words = f"{waiting.pending} events wait to be published, the oldest since {oldest.isoformat()}"
-            return [Finding("kf_outbox", CheckStatus.WARNING, words, "see the line of the broker")]
-        if letters:
-            fix = "look with `reach dead list`, replay with `reach dead replay ID`"
-            return [Finding("kf_dead_letters", CheckStatus.WARNING, f"{letters}: parked", fix)]
-        return [Finding("kf_outbox", CheckStatus.OK, f"{waiting.pending} waiting")]

@@ -129,7 +129,7 @@ async def far() -> AsyncIterator[tuple[Orchestrator, str]]:
         yield made
 
 
-async def _match(kf: Shop) -> None:
+async def begin_matching(kf: Shop) -> None:
     profile = intent_pb2.Profile(profile_id="p1", display_name="周岚", text="做餐饮")
     words = intent_pb2.KeywordCondition(keywords=["餐饮"], mode=intent_pb2.KEYWORD_MODE_ANY)
     spec = intent_pb2.IntentSpec(
@@ -143,7 +143,7 @@ async def _match(kf: Shop) -> None:
     await kf.stub.UpsertProfile(intent_pb2.UpsertProfileRequest(store_id=STORE, profiles=[profile]))
 
 
-async def _accepted(kf: Shop) -> Any:
+async def accepted_push(kf: Shop) -> Any:
     async def look() -> Any:
         return next((row for row in await kf.rows(push) if row.status == "accepted"), None)
 
@@ -157,8 +157,8 @@ async def test_a_match_is_judged_and_worded_by_a_model_and_goes(
     async with shop(world, tmp_path / "home", ai_orchestrator_target=place) as kf:
         await kf.writes()
         await kf.until(session, 1)
-        await _match(kf)
-        sent = await _accepted(kf)
+        await begin_matching(kf)
+        sent = await accepted_push(kf)
         assert sent.content["text"]["content"] == TEXT
         assert [one["text"]["content"] for one in await kf.calls("send_msg")] == [TEXT]
 
@@ -185,8 +185,8 @@ async def test_without_an_ai_orchestrator_a_match_goes_with_the_templates_words(
     async with shop(world, tmp_path / "home") as kf:
         await kf.writes()
         await kf.until(session, 1)
-        await _match(kf)
-        sent = await _accepted(kf)
+        await begin_matching(kf)
+        sent = await accepted_push(kf)
         assert "周岚" in sent.content["text"]["content"]
         told = await kf.stub.Explain(push_pb2.ExplainRequest(push_id=sent.id))
         assert "使用模板文案，未采用AI文案：not_configured" in [step.text_zh for step in told.steps]

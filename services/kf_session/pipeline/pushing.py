@@ -16,11 +16,11 @@ from services.kf_session.pipeline.deciding import Decider, Job
 from services.kf_session.pipeline.settling import LOST, Settler
 from services.kf_session.store import outgoing
 from services.kf_session.store.outgoing import Claimed
-from services.kf_session.store.recalling import CLOCKS_DIFFER, recall
 from services.kf_session.store.tables import SENDING, push
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import PENDING, DueQueue, Settlement
+from shared.db.recalling import CLOCKS_DIFFER, recall
 from shared.supervise import Turn
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics

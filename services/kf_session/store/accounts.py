@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.store.recalling import recall
 from services.kf_session.store.tables import PULLING, account, doorbell
 from shared.db.queue import DEFERRED, HIGH, LOW, PENDING, DueQueue, Settlement, rank_of
+from shared.db.recalling import recall
 from shared.db.rows import insert_into
 from shared.db.types import DialectName
 from shared.ids import new_id

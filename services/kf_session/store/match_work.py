@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.kf_session.store.matching_tables import intent_anchor, match, match_work, profile_term
-from services.kf_session.store.recalling import CLOCKS_DIFFER
+from shared.db.recalling import CLOCKS_DIFFER
 from shared.db.rows import dialect_of, insert_into
 from shared.values import value_class
 

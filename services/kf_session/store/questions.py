@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.kf_session.domain.asking import Kind
 from services.kf_session.store import matches
 from services.kf_session.store.matching_tables import ASKING, question
-from services.kf_session.store.recalling import recall
 from shared.db.queue import DEFERRED, HIGH, NORMAL, PENDING, DueQueue, Settlement
+from shared.db.recalling import recall
 from shared.db.rows import dialect_of, insert_into
 from shared.db.types import DialectName
 from shared.ids import new_id

@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
 
 from services.notifier.domain.diagnosis.process import broker_finding, callback_finding, key_file_finding
 from services.notifier.store.health import count_unknown
 from shared.credentials import Credentials
-from shared.db import dead, outbox
 from shared.db.engine import Database
 from shared.db.migrate import Location
 from shared.db.migrate import check as check_schema
 from shared.errors import Conflict, Invalid, ReachError
 from shared.hosting.resources import Resources
 from shared.ops.finding import CheckStatus, Finding
+from shared.ops.ground import Ground
 from shared.secrets import SecretKey
 from shared.wecom.diagnosis import CLOCK_SLACK
-
-OLD_OUTBOX: Final = 60.0
-"""Seconds an event may wait to be published before it is worth a word."""
 
 
 class ProcessChecks:
@@ -38,6 +34,7 @@ class ProcessChecks:
         self._database = database
         self._locations = locations
         self._credentials = credentials
+        self._ground = Ground(database, locations, resources.clock, prefix="")
 
     async def database(self) -> Sequence[Finding]:
         """Does the database answer, and has it the tables this release needs?"""
@@ -114,36 +111,13 @@ class ProcessChecks:
 
     async def backlog(self) -> Sequence[Finding]:
         """Does anything pile up?"""
-        now = self._resources.clock.now()
         async with self._database.read() as conn:
-            waiting = await outbox.backlog(conn)
-            letters = sum((await dead.counts(conn)).values())
             unknown = await count_unknown(conn)
-        oldest = waiting.oldest_created_at
-        if oldest is not None and (now - oldest).total_seconds() > OLD_OUTBOX:
-            found = f"{waiting.pending} events wait to be published, the oldest since {oldest.isoformat()}"
-            first = Finding("outbox", CheckStatus.WARNING, found, "see the line of the broker")
-        else:
-            first = Finding("outbox", CheckStatus.OK, f"{waiting.pending} waiting")
-        return [
-            first,
-            _count(
-                "dead_letters",
-                letters,
-                "parked",
-                "look with `reach dead list`, replay with `reach dead replay ID`",
-            ),
-            _count(
-                "unknown_sends",
-                unknown,
-                "nobody knows whether they arrived",
-                "ListUnknown names them; look, and say what you found with ResolveUnknown (runbook: An outcome is "
-                "unknown)",
-            ),
-        ]
+        return [*await self._ground.backlog(), _unknown(unknown)]
 
 
-def _count(name: str, count: int, words: str, fix: str) -> Finding:
-    if count:
-        return Finding(name, CheckStatus.WARNING, f"{count}: {words}", fix)
-    return Finding(name, CheckStatus.OK, "none")
+def _unknown(count: int) -> Finding:
+    if not count:
+        return Finding("unknown_sends", CheckStatus.OK, "none")
+    fix = "ListUnknown names them; look, and say what you found with ResolveUnknown (runbook: An outcome is unknown)"
+    return Finding("unknown_sends", CheckStatus.WARNING, f"{count}: nobody knows whether they arrived", fix)

@@ -1,4 +1,4 @@
-"""Calls whose outcome nobody can tell need nobody: they are charged in full, and repeated at most once."""
+"""A service whose calls of unknown outcome need nobody: they settle themselves."""
 
 from __future__ import annotations
 
