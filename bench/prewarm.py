@@ -111,7 +111,14 @@ async def measure(url: str, options: argparse.Namespace) -> list[Found]:
 
 _WIDE = {
     f"REACH_LIMIT_AI_{name}": "100000000"
-    for name in ("STORE_TOKENS_PER_DAY", "STORE_TOKENS_PER_MONTH", "TOKENS_PER_DAY", "TOKENS_PER_MONTH")
+    for name in (
+        "STORE_TOKENS_PER_DAY",
+        "STORE_TOKENS_PER_MONTH",
+        "TOKENS_PER_DAY",
+        "TOKENS_PER_MONTH",
+        "STORE_TOKENS_PER_MINUTE",
+        "TOKENS_PER_MINUTE",
+    )
 } | {f"REACH_LIMIT_AI_{name}": "100000" for name in ("STORE_PER_MINUTE", "PER_MINUTE")}
 """No gate is in the way."""
 

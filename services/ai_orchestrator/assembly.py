@@ -20,7 +20,6 @@ from services.ai_orchestrator.provider_side import provider_side
 from services.ai_orchestrator.results_side import ResultsSide
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
-from services.ai_orchestrator.unknowns import NothingUnknown
 from shared.audit import AuditLog
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
@@ -28,6 +27,7 @@ from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.ops.limits import RateDesk
 from shared.ops.part import Part
+from shared.ops.unknowns import NothingUnknown
 
 NAME: Final = "ai_orchestrator"
 LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
@@ -67,7 +67,7 @@ async def build(resources: Resources) -> Service:
             sites=facts.site_of,
             stores=facts.active_stores,
             mask=kept,
-            purges=[gates.purge, results.purge],
+            purges=[gates.purge, results.purge, facts.purge],
         ),
     )
     await runs.open()

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.planning import ALL, Site
 from services.ai_orchestrator.pipeline import learning
 from services.ai_orchestrator.pipeline.materials import FactMaterials
+from services.ai_orchestrator.store import fact_aging
 from services.ai_orchestrator.store.stores import active_stores, store_of
 from services.ai_orchestrator.usecases.loading import Loading
 from shared.clock import Clock
@@ -30,6 +31,11 @@ class FactsSide:
         self.loading = Loading(database, clock, settings.default_zone)
         self.materials = FactMaterials(settings.default_zone)
         self._zone = settings.default_zone
+        self._kept = settings.ai.facts_kept
+
+    async def purge(self, conn: AsyncConnection, now: datetime, limit: int) -> int:
+        """Delete a batch of facts past their time; how many there were."""
+        return await fact_aging.purge(conn, now - self._kept, limit)
 
     async def learn(self, conn: AsyncConnection, event: Event, now: datetime) -> None:
         """Keep the fact of an event, in the transaction that takes it."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from reach.ai_orchestrator.v1 import alert_pb2, clue_pb2, copy_pb2, insight_pb2
 
-from services.ai_orchestrator.domain.copywriting import CANDIDATES, LONGEST, Brief, Copy
+from services.ai_orchestrator.domain.copywriting import CANDIDATES, LONGEST, Brief, Copy, Form
 from services.ai_orchestrator.domain.insights import Insight
 from services.ai_orchestrator.domain.material import Reference
 from services.ai_orchestrator.store.alerts import KeptAlert
@@ -19,6 +19,7 @@ KINDS: Final = {
     word: alert_pb2.AlertKind.Value(f"ALERT_KIND_{word.upper()}")
     for word in ("circuit_open", "rate_limited", "budget_exceeded", "timeout", "failed")
 }
+FORMS: Final = {copy_pb2.CopyForm.Value(f"COPY_FORM_{form.name}"): form for form in Form}
 
 
 def to_insight(found: Insight, now: datetime, *, whole: bool) -> insight_pb2.Insight:
@@ -108,15 +109,30 @@ def from_brief(request: copy_pb2.GenerateCopyRequest) -> Brief:
         banned_words=tuple(request.banned_words),
         candidates=request.candidate_count or CANDIDATES,
         longest=request.max_chars or LONGEST,
+        form=FORMS.get(request.form, Form.TEXT),
+        language_rules=tuple(request.language_rules),
+        send_window=request.send_window,
     )
 
 
 def to_copy(copy: Copy) -> copy_pb2.GenerateCopyResponse:
     """What was written."""
     return copy_pb2.GenerateCopyResponse(
-        candidates=[copy_pb2.CopyCandidate(text=text) for text in copy.candidates],
+        candidates=[
+            copy_pb2.CopyCandidate(text=one.text, title=one.title, angle=one.angle, tokens=one.tokens)
+            for one in copy.candidates
+        ],
         refused_candidates=[
-            copy_pb2.RefusedCandidate(text=one.text, banned_word=one.banned_word) for one in copy.dropped
+            copy_pb2.RefusedCandidate(
+                text=one.text, banned_word=one.banned_word, title=one.title, tokens=one.tokens
+            )
+            for one in copy.dropped
         ],
         run_id=copy.run_id,
+        app_version=copy.origin.app_version,
+        prompt_hash=copy.origin.prompt_hash,
+        models=copy.origin.models,
+        input_tokens=copy.origin.input_tokens,
+        output_tokens=copy.origin.output_tokens,
+        total_tokens=copy.origin.total_tokens,
     )

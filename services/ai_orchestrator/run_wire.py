@@ -159,6 +159,8 @@ def to_attempt(row: Row) -> pb.Attempt:
         trace_id=row["trace_id"],
         start_time=_stamp(row["started_at"]),
         finish_time=_stamp(row["finished_at"]),
+        prompt_hash=row["prompt_hash"],
+        models=row["models"],
     )
 
 
@@ -187,7 +189,12 @@ def to_plan(projection: Projection) -> pb.PlanTriggerResponse:
 def to_told(told: Told) -> pb.ExplainStep:
     """One thing that happened."""
     return pb.ExplainStep(
-        time=to_timestamp(told.at), what=told.what, reason=told.reason, text=told.text, run_id=told.run_id
+        time=to_timestamp(told.at),
+        what=told.what,
+        reason=told.reason,
+        text_zh=told.zh,
+        text_en=told.en,
+        run_id=told.run_id,
     )
 
 

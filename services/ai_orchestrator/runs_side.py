@@ -53,6 +53,8 @@ ACTIVE: Final = timedelta(days=30)
 
 MOST: Final = 180.0
 """Seconds that somebody waits for an app."""
+LATER: Final = timedelta(seconds=5)
+"""When to ask again for what is still being asked."""
 
 
 @value_class
@@ -160,7 +162,18 @@ class RunsSide:
         )
         """Its ``take`` is the bus's handler of its ``types``, its ``replay`` takes dead letters."""
         self.runs = Runs(
-            database, book, sites, pace, starter, ending, self.intake, gathering, near.results, audit, clock
+            database,
+            book,
+            sites,
+            pace,
+            starter,
+            ending,
+            self.intake,
+            gathering,
+            near.results,
+            near.gates,
+            audit,
+            clock,
         )
         """Its ``run_app`` is what GenerateCopy asks by."""
         self.prewarming = Prewarming(
@@ -189,11 +202,12 @@ class RunsSide:
             app_type, subject, once=once, wait=wait, trigger=trigger, arguments=arguments
         )
         (step,) = view.steps
-        if step["result"] is None:
-            why = step["reason"] or "it is still being asked"
-            text = f"{app_type} has no result: {why}; see run {step['run_id']}"
-            raise Unavailable("DEPENDENCY_DOWN", text, dependency="dashscope")
-        return Ran(step["run_id"], step["result"])
+        if view.run["finished_at"] is None:
+            text = (
+                f"{app_type} is still being asked; the same call finds its answer; see run {step['run_id']}"
+            )
+            raise Unavailable("DEPENDENCY_DOWN", text, retry_after=LATER, dependency="dashscope")
+        return Ran(step["run_id"], step["result"], await self.runs.origin(step), step["reason"])
 
     @property
     def loops(self) -> Mapping[str, Loop]:

@@ -54,9 +54,8 @@ class Intake(EventIntake):
     ) -> Started:
         """Take an event by RPC, in the caller's transaction. Raises Conflict where its id has other content."""
         self.check(event)
-        if await inbox.record(conn, [inbox_row(event, event.id)]):
-            await self._learn(conn, event, self._clock.now())
-        else:
+        new = await inbox.record(conn, [inbox_row(event, event.id)])
+        if not new:
             known = await inbox.get(conn, event.store_id, event.id)
             assert known is not None  # recording it has said so
             if known["content_hash"] != event.content_hash:
@@ -65,6 +64,8 @@ class Intake(EventIntake):
             if not forced and (run_id := (known["decision"] or {}).get("run_id")):
                 return Started(run_id, deduplicated=True)
         started = await self._start(conn, event, "rpc", forced=forced, connector=connector)
+        if new and not started.repeated:
+            await self._learn(conn, event, self._clock.now())
         await inbox.decide(conn, {(event.store_id, event.id): _decision(started)})
         return started
 
@@ -80,10 +81,14 @@ class Intake(EventIntake):
 
     async def act(self, conn: AsyncConnection, event: Event) -> Mapping[str, object]:
         """Keep its facts and start its chain; what was decided, for Explain."""
-        await self._learn(conn, event, self._clock.now())
         if event.type not in self._book.by_event:
+            await self._learn(conn, event, self._clock.now())
             return {"reason": NO_CHAIN}
-        return _decision(await self._start(conn, event, "event"))
+        # The run comes first: it waits for whoever takes a copy under another id, which would be another visit.
+        started = await self._start(conn, event, "event")
+        if not started.repeated:
+            await self._learn(conn, event, self._clock.now())
+        return _decision(started)
 
     async def _start(
         self, conn: AsyncConnection, event: Event, trigger: str, *, forced: bool = False, connector: str = ""

@@ -54,9 +54,11 @@ class Club:
 
 
 @asynccontextmanager
-async def opened(home: Path, **more: str) -> AsyncIterator[Club]:
-    """One of its own; *more* are settings."""
+async def opened(home: Path, *, at: str = "", **more: str) -> AsyncIterator[Club]:
+    """One of its own; *at* is what the sandbox's clock is set to, *more* are settings."""
     async with sandbox() as world:
+        if at:
+            await world.post("/sandbox/clock", set=at)
         given = {"dashscope_base_url": f"{world.url}/api/v1", "DASHSCOPE_API_KEY": "sk-test", **IDS, **more}
         async with embedded(world.url, home, builds=[build], default_store=STORE, **given) as reach:
             yield Club(reach, world)

@@ -71,6 +71,8 @@ class AttemptStatus(StrEnum):
 
 NO_FACTS: Final = "no_facts"
 DEADLINE: Final = "deadline"
+QUIET: Final = "quiet_period"
+"""Why the steps of a follow-up wait."""
 CANCELLED: Final = "cancelled"
 LOST: Final = "lost"
 """The process that asked is gone."""

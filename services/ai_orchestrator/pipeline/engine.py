@@ -250,6 +250,8 @@ class Engine:
 
     async def sweep_once(self) -> None:
         """Once."""
+        # First what is this replica's own: after a pause, of it or of the database, leases may have run out whose calls go on.
+        await self.renew()
         now = self._clock.now()
         await self._take_over(now)
         async with self._database.read() as conn:

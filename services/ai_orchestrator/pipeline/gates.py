@@ -1,8 +1,8 @@
 """The gates before a call, over rows: breaker, rate, budget.
 
 The order is the contract's: a call that several would refuse is refused by the first. Rows are locked in another one
-that is the same everywhere: rates, holds, budgets, costs, breakers; so two transactions never wait for each
-other in a circle.
+that is the same everywhere: holds, rates, budgets, costs, breakers; so two transactions never wait for each
+other in a circle. A hold that is only being taken is nobody else's to wait for.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from services.ai_orchestrator.domain.budget import (
 from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.slowing import Slowdown, struck
+from services.ai_orchestrator.pipeline import token_rates
+from services.ai_orchestrator.pipeline.token_rates import TokenRates
 from services.ai_orchestrator.store import breakers, budgets
 from services.ai_orchestrator.store.breakers import Row
 from services.ai_orchestrator.store.budgets import MONTH_NAME, BudgetKey, Hold, Move, Spent
@@ -61,6 +63,8 @@ class GateFigures:
     together: Ceiling
     """Of all stores, likewise."""
     prewarm_percent: int
+    tokens: TokenRates
+    """A minute."""
 
     @classmethod
     def of(cls, limits: Limits) -> GateFigures:
@@ -72,6 +76,9 @@ class GateFigures:
             Ceiling(limits.ai_store_tokens_per_day, limits.ai_store_tokens_per_month),
             Ceiling(limits.ai_tokens_per_day, limits.ai_tokens_per_month),
             limits.ai_prewarm_percent,
+            TokenRates(
+                limits.ai_store_tokens_per_minute, limits.ai_tokens_per_minute, limits.ai_prewarm_percent
+            ),
         )
 
     def share(self, most: int, *, interactive: bool) -> int:
@@ -80,7 +87,12 @@ class GateFigures:
 
     def limits_of(self, key: str) -> Sequence[Limit]:
         """The limits behind a key of the rate table."""
-        return _per_minute(self.per_minute if key == _ALL else self.store_per_minute)
+        calls, tokens = (
+            (self.per_minute, self.tokens.together)
+            if key == _ALL
+            else (self.store_per_minute, self.tokens.each)
+        )
+        return (*_per_minute(calls), token_rates.per_minute(tokens))
 
 
 def _per_minute(most: int) -> tuple[Limit, ...]:
@@ -119,8 +131,9 @@ class SqlGates:
             slowed = _slowed(known, now)
             # What one gate took is given back when the next one refuses, or when another is the probe after all.
             async with conn.begin_nested():
-                await self._rate(conn, wish, slowed, now)
-                tokens = await self._budget(conn, wish, now)
+                tokens = await self.guess(conn, wish.app_type, wish.prompt_bytes)
+                await self._rate(conn, wish, tokens, slowed, now)
+                await self._budget(conn, wish, tokens, now)
                 await self._seize(conn, probes, wish, now)
         except _Shut as shut:
             return shut.refused
@@ -130,14 +143,13 @@ class SqlGates:
         self, conn: AsyncConnection, wish: Wish, outcome: Completion | CallProblem, now: datetime
     ) -> int:
         """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
-        if isinstance(outcome, CallProblem) and not outcome.sent:
-            await self._give_back(conn, wish, now)
         hold = await budgets.held(conn, wish.attempt_id)
         if hold is None:
             return 0
         if hold.charged is not None:
             return hold.charged
         tokens = charged(outcome, hold.tokens)
+        await self._give_back(conn, wish, hold, outcome, tokens, now)
         await budgets.settle(conn, {hold: tokens}, now)
         if isinstance(outcome, Completion) and outcome.usage is not None:
             await budgets.learn(conn, wish.app_type, wish.prompt_bytes, tokens, now)
@@ -198,7 +210,7 @@ class SqlGates:
     # --- rate
 
     async def _rate(
-        self, conn: AsyncConnection, wish: Wish, slowed: Sequence[Slowdown], now: datetime
+        self, conn: AsyncConnection, wish: Wish, tokens: int, slowed: Sequence[Slowdown], now: datetime
     ) -> None:
         figures, interactive = self._figures, wish.interactive
         left = min((one.of(figures.per_minute, now) for one in slowed), default=figures.per_minute)
@@ -207,25 +219,39 @@ class SqlGates:
         asked = Request(
             _STORE + wish.store_id, _per_minute(for_store), beside=((_ALL, _per_minute(for_all)),)
         )
-        (verdict,) = await reserve_many(conn, [asked], now)
-        if isinstance(verdict, Wait):
-            whose = "all stores together" if verdict.key == _ALL else f"store {wish.store_id}"
-            most = max(1, for_all if verdict.key == _ALL else for_store)
-            raise _Shut(Refusal.RATE_LIMITED, f"{whose}: {most} calls a minute are used", verdict.until)
+        requests = {"calls": asked, "tokens": figures.tokens.request(wish, tokens, _rate_keys(wish))}
+        verdicts = await reserve_many(conn, [*requests.values()], now)
+        waits = [
+            (what, requests[what], one)
+            for what, one in zip(requests, verdicts, strict=True)
+            if isinstance(one, Wait)
+        ]
+        if waits:
+            what, request, first = waits[0]
+            whose = "all stores together" if first.key == _ALL else f"store {wish.store_id}"
+            (limit,) = request.beside[0][1] if first.key == _ALL else request.limits
+            until = max(one.until for _, _, one in waits)
+            raise _Shut(Refusal.RATE_LIMITED, f"{whose}: {limit.max} {what} a minute are used", until)
 
-    async def _give_back(self, conn: AsyncConnection, wish: Wish, now: datetime) -> None:
-        """The place in the rates of a call of which not a byte left."""
-        hold = await budgets.peek(conn, wish.attempt_id)
-        if hold is not None and hold.charged is None:
-            keys = (_STORE + wish.store_id, _ALL)
-            await release_many(
-                conn, [Release(key, self._figures.limits_of(key), hold.taken_at) for key in keys], now
-            )
+    async def _give_back(
+        self,
+        conn: AsyncConnection,
+        wish: Wish,
+        hold: Hold,
+        outcome: Completion | CallProblem,
+        tokens: int,
+        now: datetime,
+    ) -> None:
+        """The tokens that a call has not cost, and the place of one of which not a byte left."""
+        keys = _rate_keys(wish)
+        releases = [*self._figures.tokens.releases(wish, hold, tokens, keys, now)]
+        if isinstance(outcome, CallProblem) and not outcome.sent:
+            releases += [Release(key, _per_minute(1), hold.taken_at) for key in keys]
+        await release_many(conn, releases, now)
 
     # --- budget
 
-    async def _budget(self, conn: AsyncConnection, wish: Wish, now: datetime) -> int:
-        tokens = await self.guess(conn, wish.app_type, wish.prompt_bytes)
+    async def _budget(self, conn: AsyncConnection, wish: Wish, tokens: int, now: datetime) -> None:
         windows = windows_of(now, self._zone)
         day, month = (one.name for one in windows)
         spent = await budgets.lock(conn, budgets.budget_keys(wish.store_id, (day, month)), now)
@@ -236,7 +262,6 @@ class SqlGates:
         await budgets.take(
             conn, Hold(wish.attempt_id, wish.store_id, wish.app_type, day, month, tokens, now, wish.until)
         )
-        return tokens
 
     def _most(self, key: BudgetKey, spent: Spent, wish: Wish) -> int:
         """What a budget may reach by this call."""
@@ -244,6 +269,11 @@ class SqlGates:
         default = self._figures.together if store == EVERY_STORE else self._figures.each
         figure = default.month if len(window) == MONTH_NAME else default.day
         return self._figures.share(figure if spent.most is None else spent.most, interactive=wish.interactive)
+
+
+def _rate_keys(wish: Wish) -> tuple[str, str]:
+    """The rates that a call counts for: its store's and everybody's."""
+    return _STORE + wish.store_id, _ALL
 
 
 def _probes(wish: Wish, known: Mapping[str, Row], now: datetime) -> Sequence[str]:

@@ -44,6 +44,18 @@ class Keeping:
         found = await insights.get(conn, subject.store_id, app.cache_type, target)
         return found.result if found is not None and found.fingerprint == fingerprint else None
 
+    async def confirm(
+        self,
+        conn: AsyncConnection,
+        app: AppDefinition,
+        subject: Subject,
+        fingerprint: str,
+        known_at: datetime,
+    ) -> None:
+        """The kept result is of what is known at *known_at*, where it is still the one of these facts."""
+        target, _ = aim(app, subject)
+        await insights.confirm(conn, subject.store_id, app.cache_type, target, fingerprint, known_at)
+
     async def inputs(
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
     ) -> Sequence[Input]:

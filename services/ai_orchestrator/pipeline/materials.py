@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.ai_orchestrator.domain.clues import MANUAL
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.facts import prompting, showing
 from services.ai_orchestrator.domain.facts.figures import Figures, Selection
@@ -17,7 +18,7 @@ from services.ai_orchestrator.domain.facts.showing import Finance, Known
 from services.ai_orchestrator.domain.facts.stores import ALL, Store
 from services.ai_orchestrator.domain.facts.windows import Window, windows
 from services.ai_orchestrator.domain.material import Input, Material, Prompt, Reference
-from services.ai_orchestrator.store import fact_figures, fact_reading
+from services.ai_orchestrator.store import clues, fact_figures, fact_reading
 from services.ai_orchestrator.store.stores import store_of
 from shared.errors import Invalid
 from shared.values import value_class
@@ -26,6 +27,7 @@ _VISITS: Final = 20
 _NOTES: Final = 10
 _TASKS: Final = 5
 _TOP: Final = 10
+_CLUES: Final = 20
 
 
 @value_class
@@ -208,6 +210,14 @@ async def _tasks(asked: _Asked) -> View:
     return View(showing.tasks(asked.store, found, names), not found, references)
 
 
+async def _clues(asked: _Asked) -> View:
+    subject = asked.subject
+    found = await clues.newest(asked.conn, subject.store_id, subject.member_id, MANUAL, _CLUES)
+    references = tuple(Reference("clue", one.id, one.created_at) for one in found)
+    shown = showing.clues(asked.store, [(one.created_at, one.clue) for one in found])
+    return View(shown, not found, references)
+
+
 _VIEWS: Final[Mapping[str, Callable[[_Asked], Awaitable[View]]]] = {
     "finance": _finance,
     "member": _member,
@@ -216,6 +226,7 @@ _VIEWS: Final[Mapping[str, Callable[[_Asked], Awaitable[View]]]] = {
     "visits": _visits,
     "notes": _notes,
     "tasks": _tasks,
+    "clues": _clues,
 }
 
 VIEWS: Final = tuple(_VIEWS)

@@ -46,6 +46,10 @@ class Provider(Protocol):
 class Gates(Protocol):
     """Breaker, rate and budget, as rows: they hold across replicas and restarts."""
 
+    async def guess(self, conn: AsyncConnection, app_type: str, prompt_bytes: int) -> int:
+        """The tokens that a call would be held for now; takes nothing."""
+        ...
+
     async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
         """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held."""
         ...
@@ -106,6 +110,17 @@ class Results(Protocol):
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, fingerprint: str
     ) -> Mapping[str, Any] | None:
         """The kept result, when it was made from these very facts by this version."""
+        ...
+
+    async def confirm(
+        self,
+        conn: AsyncConnection,
+        app: AppDefinition,
+        subject: Subject,
+        fingerprint: str,
+        known_at: datetime,
+    ) -> None:
+        """The facts were read again at *known_at*, and are those the kept result was made from: it is not stale."""
         ...
 
     async def inputs(

@@ -7,7 +7,8 @@ and nobody wants to wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
 from datetime import datetime, timedelta
 from functools import partial
@@ -66,6 +67,8 @@ class _Over:
     reason: str = ""
     error: str = ""
     own: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    also: Callable[[AsyncConnection], Awaitable[None]] | None = None
+    """What else its end writes."""
 
 
 @value_class
@@ -136,6 +139,8 @@ class Preparer:
                 run = await runs.get(conn, step.run_id)
                 if run is None or not run.status.open:
                     return None
+                if run.deadline_at <= now:
+                    return None  # the sweep ends it, with all that is left of it, each for its own reason
                 if run.status is RunStatus.RUNNING:
                     found = await self._look(conn, run, step, now)
                     break
@@ -167,7 +172,14 @@ class Preparer:
         if not step.refresh and not step.correction:
             kept = await self._results.fresh(conn, app, step.subject, prompt.fingerprint)
             if kept is not None:
-                return _Over(StepStatus.CACHED, own={**own, "result": kept})
+                same = partial(
+                    self._results.confirm,
+                    app=app,
+                    subject=step.subject,
+                    fingerprint=prompt.fingerprint,
+                    known_at=now,
+                )
+                return _Over(StepStatus.CACHED, own={**own, "result": kept}, also=same)
         return _Asking(app, prompt, until, own)
 
     async def _ask(
@@ -205,6 +217,7 @@ class Preparer:
                 "interactive": wish.interactive,
                 "prompt": self._mask(prompt.text),
                 "prompt_bytes": wish.prompt_bytes,
+                "prompt_hash": hashlib.sha256(prompt.text.encode()).hexdigest(),
                 "owner": self._owner,
                 "trace_id": "" if context is None else f"{context.trace_id:032x}",
                 "until": wish.until,
@@ -243,6 +256,8 @@ class Preparer:
             return False
         values = {"reason": over.reason, "error": over.error[: runs.ERROR_MOST], "finished_at": now}
         await runs.update_step(conn, step.id, {"started_at": step.started_at or now, **over.own, **values})
+        if over.also is not None:
+            await over.also(conn)
         if over.status is StepStatus.FAILED:
             text = f"{step.name}: {over.reason}" + (f" ({over.error})" if over.error else "")
             await self._tell(conn, run, step, alert_of(over.reason), text, now)

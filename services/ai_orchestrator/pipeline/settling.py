@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
 from services.ai_orchestrator.domain.lifecycle import (
+    CANCELLED,
     DEADLINE,
     LOST,
     AttemptStatus,
@@ -117,7 +119,7 @@ class Settler:
         """What became of the step, and the ids of those that are ready now."""
         now = self._clock.now()
         charged = await self._gates.settle(conn, job.wish, outcome, now)
-        await attempts.end(conn, job.wish.attempt_id, self._ended(outcome, reply, charged, now))
+        ours = await attempts.end(conn, job.wish.attempt_id, self._ended(outcome, reply, charged, now))
         run = await runs.lock(conn, job.run.id)
         if run is None:
             return None, []
@@ -128,7 +130,15 @@ class Settler:
         elif following.status is StepStatus.COMPLETED:
             own["result"] = reply
         error = _error(outcome, reply)
-        if not await self._take(conn, run, job.step, following, job.step.attempt_no + 1, error, own, now):
+        number, step = job.step.attempt_no + 1, job.step
+        taken = await self._take(conn, run, step, following, number, error, own, now)
+        if not taken and ours and not _broken_off(outcome):
+            # The lease ran out, and whoever took the step over has not come to its attempt yet: what was paid for counts.
+            epoch = await runs.epoch_of(conn, step.id)
+            taken = epoch is not None and await self._take(
+                conn, run, replace(step, epoch=epoch), following, number, error, own, now
+            )
+        if not taken:
             return None, []
         if following.status is StepStatus.COMPLETED:
             assert isinstance(reply, Mapping)
@@ -151,16 +161,18 @@ class Settler:
         """A step whose holder is gone, and which this replica holds now: its call is charged, and asked once more at most."""
         now = self._clock.now()
         found = await attempts.of_step_under_way(conn, step.id)
-        following, number, charged = Next(StepStatus.PENDING), step.attempt_no, 0
+        following, charged = Next(StepStatus.PENDING), 0
         if found is not None:
             charged = await self.bury(found, now, conn)
-            number += 1
         run = await runs.lock(conn, step.run_id)
         if run is None:
             return
+        # Its holder may have ended the last one, and not the step any more.
+        earlier = await attempts.earlier(conn, step.id, found.id if found is not None else "")
+        number = len(earlier)
         if found is not None:
+            number += 1
             until = min(run.deadline_at, (step.asked_at or now) + self._pace.step_limit)
-            earlier = await attempts.earlier(conn, step.id, found.id)
             following = after_problem(GONE, earlier, now, until, jitter=0.0)
         own = {"tokens": step.tokens + charged}
         if await self._take(conn, run, step, following, number, GONE.message, own, now):
@@ -275,7 +287,13 @@ class Settler:
             "input_tokens": usage.input_tokens if usage else 0,
             "output_tokens": usage.output_tokens if usage else 0,
             "finish_reason": outcome.finish_reason,
+            "models": list(usage.models) if usage else [],
         }
+
+
+def _broken_off(outcome: Completion | CallProblem) -> bool:
+    """Whether a call was ended because its step is somebody else's, which says nothing of the step."""
+    return isinstance(outcome, CallProblem) and outcome.reason == CANCELLED
 
 
 def _error(outcome: Completion | CallProblem, reply: Reply) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
+from services.ai_orchestrator.domain.lifecycle import QUIET
 from services.ai_orchestrator.domain.planning import Pace, Site, about, day_of, dedup_key, limit_of, plan
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
@@ -20,8 +21,6 @@ from shared.db.queue import HIGH, LOW, NORMAL
 from shared.ids import new_id
 from shared.values import value_class
 
-QUIET: Final = "quiet_period"
-"""Why the steps of a follow-up wait."""
 NEWER_FACTS: Final = "newer_facts"
 """Why what is kept of a member is stale."""
 
@@ -61,6 +60,8 @@ class Started:
     run_id: str
     deduplicated: bool = False
     follow_up_run_id: str = ""
+    repeated: bool = False
+    """Whether a run of the day answers this very content already, under whatever id: it tells of nothing new."""
 
 
 class Starter:
@@ -85,13 +86,14 @@ class Starter:
         if not order.forced:
             new = replace(new, dedup_key=key)
         if await runs.insert(conn, new, now):
+            repeated = await runs.answered(conn, order.subject, day, order.content_hash)
             await runs.note_event(conn, new.id, order.event_id, order.content_hash, now)
             await self._add_steps(conn, new, order, now, site)
-            return Started(new.id)
+            return Started(new.id, repeated=repeated)
         first = await runs.by_key(conn, order.subject.store_id, key)
         assert first is not None  # the insert has waited for whoever wrote it
         if not again or not await runs.note_event(conn, first, order.event_id, order.content_hash, now):
-            return Started(first, deduplicated=True)
+            return Started(first, deduplicated=True, repeated=again)
         follow_up = await self._follow_up(conn, order, first, key, day, now, site)
         if order.subject.member_id:
             await self._results.stale(conn, order.subject.store_id, order.subject.member_id, NEWER_FACTS, now)
@@ -150,12 +152,18 @@ class Starter:
         run = await runs.lock(conn, new.id)
         assert run is not None
         await self._ending.advance(conn, run)
+        if due_at is not None:
+            await runs.stand_back(conn, run, due_at)
 
     async def _follow_up(
         self, conn: AsyncConnection, order: Order, first: str, key: str, day: str, now: datetime, site: Site
     ) -> str:
-        """The run that takes up what came later; the one that waits already, where there is one."""
+        """The run that takes up what came later; the one of the very same subject that waits already, where there is one.
+
+        Runs that differ in their assistant have steps the others have not: each gets its own, and shares what is the same.
+        """
         new = self._new_run(order, day, now, site)
+        key = "|".join((key, order.subject.assistant_id))
         due_at = now + self._pace.quiet
         new = replace(
             new,

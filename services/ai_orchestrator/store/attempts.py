@@ -37,6 +37,7 @@ async def insert(conn: AsyncConnection, row: Mapping[str, Any]) -> None:
         "code": "",
         "error": "",
         "response": "",
+        "models": [],
         "input_tokens": 0,
         "output_tokens": 0,
         "charged_tokens": 0,
@@ -86,20 +87,6 @@ def _under_way(row: sa.RowMapping) -> UnderWay:
         until=row["until"],
     )
     return UnderWay(row["id"], row["step_id"], wish)
-
-
-async def usual_tokens(conn: AsyncConnection, app_type: str) -> int | None:
-    """What the latest twenty calls of an app cost on average; None where there was none."""
-    a = attempt
-    latest = (
-        sa.select(a.c.charged_tokens)
-        .where(a.c.app_type == app_type, a.c.charged_tokens > 0)
-        .order_by(a.c.started_at.desc())
-        .limit(20)
-        .subquery()
-    )
-    mean = (await conn.execute(sa.select(sa.func.avg(latest.c.charged_tokens)))).scalar()
-    return None if mean is None else round(mean)
 
 
 async def forget_words(conn: AsyncConnection, before: datetime, limit: int) -> int:

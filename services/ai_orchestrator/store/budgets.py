@@ -119,7 +119,6 @@ class _Statements:
         )
         self.take = frozen(dialect, sa.insert(hold).values({name: sa.bindparam(name) for name in _TAKEN}))
         mine = hold.c.attempt_id == sa.bindparam("attempt")
-        self.peek = frozen(dialect, sa.select(hold).where(mine))
         self.held = frozen(dialect, sa.select(hold).where(mine).with_for_update())
         ended: dict[str, Any] = {"settled_at": sa.bindparam("now"), "charged": sa.bindparam("tokens_charged")}
         self.settle = frozen(dialect, sa.update(hold).where(mine).values(ended))
@@ -185,13 +184,6 @@ async def take(conn: AsyncConnection, one: Hold) -> None:
 async def held(conn: AsyncConnection, attempt_id: str) -> Hold | None:
     """An attempt's hold, locked; None where it has none."""
     statement = _statements(dialect_of(conn)).held
-    row = (await conn.execute(statement, {"attempt": attempt_id})).one_or_none()
-    return None if row is None else _hold(row)
-
-
-async def peek(conn: AsyncConnection, attempt_id: str) -> Hold | None:
-    """An attempt's hold as it stands; None where it has none."""
-    statement = _statements(dialect_of(conn)).peek
     row = (await conn.execute(statement, {"attempt": attempt_id})).one_or_none()
     return None if row is None else _hold(row)
 

@@ -107,6 +107,16 @@ async def page(
     return [_clue(row) for row in await conn.execute(query.order_by(clue.c.id).limit(limit))]
 
 
+async def newest(
+    conn: AsyncConnection, store_id: str, member_id: str, source: str, limit: int
+) -> list[KeptClue]:
+    """Those of a source that were written last, the newest first."""
+    query = sa.select(clue).where(
+        clue.c.store_id == store_id, clue.c.member_id == member_id, clue.c.source == source
+    )
+    return [_clue(row) for row in await conn.execute(query.order_by(clue.c.id.desc()).limit(limit))]
+
+
 async def remove(conn: AsyncConnection, store_id: str, clue_id: str) -> None:
     """Take one away."""
     await conn.execute(sa.delete(clue).where(clue.c.id == clue_id, clue.c.store_id == store_id))

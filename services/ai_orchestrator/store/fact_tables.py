@@ -69,6 +69,7 @@ visit = sa.Table(
     sa.Column("settled_at", Instant, nullable=False),
 )
 sa.Index("visit_by_time", visit.c.store_id, visit.c.settled_at)
+sa.Index("visit_by_age", visit.c.settled_at)
 sa.Index("visit_of_member", visit.c.store_id, visit.c.member_id, visit.c.settled_at)
 sa.Index("visit_of_assistant", visit.c.store_id, visit.c.assistant_id, visit.c.settled_at)
 
@@ -93,6 +94,7 @@ note = sa.Table(
     sa.Column("noted_by", sa.Text, nullable=False),
     sa.Column("noted_at", Instant, nullable=False),
 )
+sa.Index("note_by_age", note.c.noted_at)
 sa.Index("note_of_member", note.c.store_id, note.c.member_id, note.c.noted_at)
 
 task = sa.Table(
@@ -104,4 +106,5 @@ task = sa.Table(
     sa.Column("assistant_id", Id, nullable=False),
     sa.Column("assigned_at", Instant, nullable=False),
 )
+sa.Index("task_by_age", task.c.assigned_at)
 sa.Index("task_of_member", task.c.store_id, task.c.member_id, task.c.assigned_at)

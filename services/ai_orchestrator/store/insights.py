@@ -80,6 +80,16 @@ def _put(dialect: DialectName) -> sa.Executable:
     ).returning(insight.c.revision)
 
 
+async def confirm(
+    conn: AsyncConnection, store_id: str, cache_type: str, target: str, fingerprint: str, known_at: datetime
+) -> None:
+    """What is kept was found to be made from what is known at *known_at*; nothing where something else is kept now."""
+    i = insight.c
+    same = (i.store_id == store_id, i.cache_type == cache_type, i.target == target)
+    statement = sa.update(insight).where(*same, i.fingerprint == fingerprint, i.known_at < known_at)
+    await conn.execute(statement.values(known_at=known_at))
+
+
 async def get(conn: AsyncConnection, store_id: str, cache_type: str, target: str) -> Insight | None:
     """The newest for a target."""
     which = {"store": store_id, "kind": cache_type, "aimed_at": target}

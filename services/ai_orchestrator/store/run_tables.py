@@ -144,6 +144,8 @@ attempt = sa.Table(
     sa.Column("prompt", sa.Text, nullable=False),  # masked; '' once its time of keeping is over
     sa.Column("response", sa.Text, nullable=False),  # likewise
     sa.Column("prompt_bytes", sa.Integer, nullable=False),
+    sa.Column("prompt_hash", sa.Text, nullable=False, server_default=""),  # as it left; '' of before 0005
+    sa.Column("models", Json, nullable=False, server_default="[]"),  # that answered
     sa.Column("input_tokens", sa.BigInteger, nullable=False),
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
     sa.Column("charged_tokens", sa.BigInteger, nullable=False),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import Subject
-from services.ai_orchestrator.domain.lifecycle import Part, RunStatus, StepStatus
+from services.ai_orchestrator.domain.lifecycle import QUIET, Part, RunStatus, StepStatus
 from services.ai_orchestrator.store.run_tables import RUNNING, chain_run, run_event, step_run
 from shared.db.queue import HIGH, LOW, NORMAL, DueQueue
 from shared.db.rows import dialect_of, insert_into
@@ -221,6 +221,13 @@ async def awaiting(conn: AsyncConnection, store_id: str, key: str) -> str | None
     return found
 
 
+async def was_refused(conn: AsyncConnection, run_id: str) -> bool:
+    """Whether a run asked for nothing because a gate was shut."""
+    s = step_run
+    query = sa.select(s.c.id).where(s.c.run_id == run_id, s.c.status == StepStatus.REFUSED.value).limit(1)
+    return (await conn.execute(query)).scalar() is not None
+
+
 async def note_event(
     conn: AsyncConnection, run_id: str, event_id: str, content_hash: str, now: datetime
 ) -> bool:
@@ -230,6 +237,22 @@ async def note_event(
     )
     done = await conn.execute(statement.on_conflict_do_nothing().returning(run_event.c.run_id))
     return done.scalar() is not None
+
+
+async def answered(conn: AsyncConnection, subject: Subject, day: str, content_hash: str) -> bool:
+    """Whether a run of that day about a member answers this content."""
+    r = chain_run.c
+    query = (
+        sa.select(r.id)
+        .join(run_event, run_event.c.run_id == r.id)
+        .where(
+            r.store_id == subject.store_id,
+            r.member_id == subject.member_id,
+            r.day == day,
+            run_event.c.content_hash == content_hash,
+        )
+    )
+    return (await conn.execute(query.limit(1))).first() is not None
 
 
 _GET: Final = sa.select(*_RUN).where(chain_run.c.id == sa.bindparam("run_id"))
@@ -308,8 +331,20 @@ async def release(conn: AsyncConnection, run: Run, ids: Sequence[str], now: date
     await conn.execute(_RELEASE, rows)
 
 
+async def stand_back(conn: AsyncConnection, run: Run, due_at: datetime) -> None:
+    """Let the steps of a run that wait for a quiet period's end have the place in line of those that come then.
+
+    In a lane the first one blocks the others: what begins before that time must not wait for it.
+    """
+    s = step_run
+    waits = (s.c.run_id == run.id, s.c.status == StepStatus.DEFERRED.value, s.c.hold_reason == QUIET)
+    await conn.execute(sa.update(s).where(*waits).values(rank=due_at + _CLASS[run.priority]))
+
+
+# Those that stand where somebody will come at the end of a quiet period are not in line yet.
 _LAST: Final = sa.select(sa.func.max(step_run.c.rank)).where(
     sa.text("status IN ('pending', 'deferred')"),
+    sa.or_(step_run.c.hold_reason.is_(None), step_run.c.hold_reason != QUIET),
     step_run.c.store_id == sa.bindparam("store_id"),
     step_run.c.priority == sa.bindparam("priority"),
 )
@@ -334,11 +369,8 @@ async def end_open_steps(
 ) -> None:
     """End what has not ended; a step that waits for a gate ends with that gate's reason, and the others with *reason*."""
     s = step_run
-    waits = sa.and_(
-        s.c.status.in_([StepStatus.DEFERRED.value, StepStatus.PENDING.value]),
-        s.c.reason != "",
-        sa.literal(status is StepStatus.FAILED),
-    )
+    # An open step has a reason only from its refusal until it is asked: also while somebody has just taken it up.
+    waits = sa.and_(s.c.reason != "", sa.literal(status is StepStatus.FAILED))
     values = {
         "status": sa.case((waits, StepStatus.REFUSED.value), else_=status.value),
         "reason": sa.case((waits, s.c.reason), else_=reason),
@@ -371,6 +403,14 @@ async def asked(conn: AsyncConnection, step_id: str, epoch: int, values: Mapping
     """Write what is known of a step that is about to be asked for; False where it is not its holder's any more."""
     done = await conn.execute(_HELD_STEP, {**values, "which": step_id, "epoch": epoch})
     return bool(done.rowcount)
+
+
+async def epoch_of(conn: AsyncConnection, step_id: str) -> int | None:
+    """Under which epoch a step is held now, locked; None where nobody holds it."""
+    s = step_run.c
+    query = sa.select(s.lease_epoch).where(s.id == step_id, s.status == RUNNING).with_for_update()
+    found: int | None = (await conn.execute(query)).scalar()
+    return found
 
 
 async def results(conn: AsyncConnection, run_id: str, names: Sequence[str]) -> Sequence[sa.RowMapping]:

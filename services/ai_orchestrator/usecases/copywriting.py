@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from services.ai_orchestrator.domain.copywriting import Brief, Copy, written
+from services.ai_orchestrator.domain.copywriting import Brief, Copy, Origin, written
 from services.ai_orchestrator.domain.definitions import Subject
 from shared.db.once import Once
 from shared.errors import Conflict
@@ -17,10 +17,11 @@ CUSTOMER_CAMPAIGN: Final = "customer_campaign"
 
 @value_class
 class Ran:
-    """A run of one app, as it stands when its time or ours is over."""
+    """A run of one app that has ended."""
 
     run_id: str
     result: Mapping[str, Any] | None
+    origin: Origin
     reason: str = ""
     """Why there is no result, as a stable word."""
 
@@ -33,7 +34,8 @@ class RunApp(Protocol):
     ) -> Ran:
         """Run it with *arguments* beside its facts, past the gates; a repeat of *once* gives the first run's answer.
 
-        Raises what the RPC RunApp raises when a gate is shut.
+        Raises what the RPC RunApp raises when a gate is shut, and Unavailable (DEPENDENCY_DOWN) where it has not ended in
+        time: it goes on, and a repeat finds it.
         """
         ...
 
@@ -55,7 +57,7 @@ class Copywriting:
         )
         if ran.result is None:
             raise _refused(ran, f"the application has written nothing ({ran.reason})")
-        copy = written(ran.run_id, brief, ran.result)
+        copy = written(ran.run_id, brief, ran.result, ran.origin)
         if not copy.candidates:
             words = "、".join(dict.fromkeys(one.banned_word or "too long" for one in copy.dropped))
             raise _refused(ran, f"no candidate may be shown ({words})")

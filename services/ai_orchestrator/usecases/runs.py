@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.asking import asked_anew, checked
+from services.ai_orchestrator.domain.copywriting import Origin
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
 from services.ai_orchestrator.domain.gating import Refusal, Refused, refusal_error
 from services.ai_orchestrator.domain.lifecycle import Part, StepStatus
@@ -20,7 +21,7 @@ from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import ENDED, Ending
 from services.ai_orchestrator.pipeline.gathering import Gathering
-from services.ai_orchestrator.pipeline.ports import Results, Sites
+from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites
 from services.ai_orchestrator.pipeline.starting import OneApp, Order, Started, Starter, lane_of
 from services.ai_orchestrator.store import attempts, run_reading, runs
 from services.ai_orchestrator.store.run_reading import AttemptsWanted, Before, Row, RunsWanted, RunView
@@ -42,8 +43,6 @@ TOLD_MOST: Final = 50
 """Runs of a member that one story covers."""
 _LOOK_AGAIN: Final = 0.5
 """Seconds between looks at a run that another replica may end."""
-_GUESS: Final = 500
-"""Tokens of a reply nobody has seen one of yet."""
 
 
 @value_class
@@ -57,6 +56,7 @@ class Projected:
     verdict: str
     """ask, cached, skipped or depends."""
     tokens: int
+    """What it would be held for, 0 where nothing would be asked."""
 
 
 @value_class
@@ -83,6 +83,7 @@ class Runs:
         intake: Intake,
         gathering: Gathering,
         results: Results,
+        gates: Gates,
         audit: AuditLog,
         clock: Clock,
     ) -> None:
@@ -95,6 +96,7 @@ class Runs:
         self._intake = intake
         self._gathering = gathering
         self._results = results
+        self._gates = gates
         self._audit = audit
         self._clock = clock
 
@@ -166,29 +168,26 @@ class Runs:
             run_id = await runs.by_key(conn, subject.store_id, key)
             for step in plan(chain, subject, site):
                 app = self._book.apps[step.app_type]
-                verdict, tokens = await self._verdict(conn, app, about(app, step.subject), now)
+                verdict, prompt_bytes = await self._verdict(conn, app, about(app, step.subject), now)
                 if verdict != "ask" and asked & set(step.after):
-                    verdict, tokens = "depends", await self._estimate(conn, app, 0)
+                    verdict = "depends"
+                tokens = 0
                 if verdict in ("ask", "depends"):
                     asked.add(step.name)
+                    tokens = await self._gates.guess(conn, app.app_type, prompt_bytes)
                 steps.append(Projected(step.name, step.app_type, step.subject, step.after, verdict, tokens))
         return Projection(chain.name, tuple(steps), run_id or "")
 
     async def _verdict(
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
     ) -> tuple[str, int]:
+        """What would become of a step by itself, and the bytes of its prompt as it is now."""
         material, inputs = await self._gathering.gather(conn, app, subject, now)
         if material.empty:
             return "skipped", 0
         prompt = self._gathering.assemble(app, subject, material, inputs)
-        if await self._results.fresh(conn, app, subject, prompt.fingerprint) is not None:
-            return "cached", 0
-        return "ask", await self._estimate(conn, app, len(prompt.text.encode()))
-
-    @staticmethod
-    async def _estimate(conn: AsyncConnection, app: AppDefinition, prompt_bytes: int) -> int:
-        usual = await attempts.usual_tokens(conn, app.app_type)
-        return usual if usual is not None else prompt_bytes // 3 + _GUESS
+        kept = await self._results.fresh(conn, app, subject, prompt.fingerprint)
+        return "ask" if kept is None else "cached", len(prompt.text.encode())
 
     # --- Looking ----------------------------------------------------------------------------------------
 
@@ -379,6 +378,8 @@ class Runs:
     ) -> RunView:
         """Run one app and wait for its end at most *wait*; under way still where that was too short.
 
+        A repeat of *once* waits for the same run; where a gate refused that, it is tried again.
+
         Raises Invalid; and, where a gate is shut, Unavailable (CIRCUIT_OPEN) or Throttled (RATE_LIMITED, BUDGET_EXCEEDED).
         """
         app, subject = await self._checked(app_type, subject, arguments)
@@ -387,7 +388,9 @@ class Runs:
 
         async def write(conn: AsyncConnection) -> str:
             now = self._clock.now()
-            if (earlier := await once.begin(conn, now)) is not None:
+            earlier = await once.begin(conn, now)
+            # What a gate refused was never asked: the key answers for the next try.
+            if earlier is not None and not await runs.was_refused(conn, earlier.decode()):
                 return earlier.decode()
             run_id = await self._starter.run_app(conn, order, now)
             await once.finish(conn, run_id.encode())
@@ -402,6 +405,19 @@ class Runs:
             until = datetime.fromisoformat(no["until"])
             raise refusal_error(Refused(Refusal(no["refusal"]), no["detail"], until), self._clock.now())
         return view
+
+    async def origin(self, step: Row) -> Origin:
+        """What brought the result of a step that was asked, and what its requests have cost together."""
+        async with self._database.read() as conn:
+            made = await attempts.of_run(conn, step["run_id"])
+        return Origin(
+            step["app_version"],
+            made[-1]["prompt_hash"] if made else "",
+            tuple(made[-1]["models"]) if made else (),
+            sum(one["input_tokens"] for one in made),
+            sum(one["output_tokens"] for one in made),
+            step["tokens"],
+        )
 
     async def _ended(self, run_id: str, wait: timedelta) -> RunView:
         """A run, once it has ended or *wait* is over."""

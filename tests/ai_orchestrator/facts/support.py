@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from services.ai_orchestrator import assembly
 from services.ai_orchestrator.domain.definitions import AppDefinition
 from services.ai_orchestrator.domain.facts.kinds import Fact, Kind
-from services.ai_orchestrator.store import fact_tables, facts
+from services.ai_orchestrator.store import fact_tables, facts, result_tables
 from services.ai_orchestrator.store.tables import metadata
 from shared.db.engine import Database
 from shared.db.tables import shared_metadata
@@ -30,6 +30,7 @@ TABLES = (
     fact_tables.visit_item,
     fact_tables.note,
     fact_tables.task,
+    result_tables.clue,
 )
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from services.ai_orchestrator.domain.definitions import Subject
@@ -72,6 +72,13 @@ def belongs(dimension: str, day: date, today: date, *, before: bool) -> bool:
     return which == "last" or place(unit, day) <= place(unit, today)
 
 
+def daily(dimension: str, today: date) -> bool:
+    """Whether the course of a window is told by days: it has no more than a month's. A quarter is as short at first."""
+    if dimension == "this_quarter":
+        return place("quarter", today) < 31
+    return dimension.endswith(("week", "month"))
+
+
 def yuan(cents: Decimal | int) -> str:
     return str((Decimal(cents) / 100).quantize(Decimal("0.01"), "ROUND_HALF_UP"))
 
@@ -119,8 +126,7 @@ def expected(
     dated = [(one.settled_at.astimezone(zone).date(), one) for one in here]
     mine = [one for day, one in dated if belongs(dimension, day, today, before=False)]
     days = sorted({day for day, one in dated if one in mine})
-    by_day = dimension.endswith(("week", "month"))
-    steps = sorted({day.isoformat() if by_day else f"{day:%Y-%m}" for day in days})
+    steps = sorted({day.isoformat() if daily(dimension, today) else f"{day:%Y-%m}" for day in days})
     return {
         "本期": told(mine),
         "上期": told(one for day, one in dated if belongs(dimension, day, today, before=True)),
@@ -137,14 +143,13 @@ def expected(
     }
 
 
-def seen(view: dict[str, object]) -> dict[str, object]:
+def seen(view: dict[str, object], *, by_day: bool) -> dict[str, object]:
     def without_days(figures: object) -> dict[str, object]:
         assert isinstance(figures, dict)
         return {name: value for name, value in figures.items() if name != "起止"}
 
     trend = view["走势"]
     assert isinstance(trend, list)
-    by_day = str(view["统计口径"]) in ("本周", "上周", "本月", "上月")
     return {
         "本期": without_days(view["本期"]),
         "上期": without_days(view["上期"]),
@@ -221,11 +226,21 @@ def shops(draw):
         now,
         dimension,
         draw(st.sampled_from(["all", *SPOKEN])),
-        draw(st.lists(visits, min_size=1, max_size=12)),
+        draw(st.lists(visits, min_size=1, max_size=12, unique_by=lambda one: one.visit_id)),
     )
 
 
+def in_january(day: int) -> VisitFact:
+    return VisitFact(f"v{day}", datetime(2026, 1, day, 4, tzinfo=UTC), 1000)
+
+
 @given(shop=shops())
+@example(  # a quarter of twenty days
+    (SHANGHAI, datetime(2026, 1, 20, 4, tzinfo=UTC), "this_quarter", "all", [in_january(3), in_january(19)])
+)
+@example(  # its first day after a month
+    (SHANGHAI, datetime(2026, 2, 1, 4, tzinfo=UTC), "this_quarter", "all", [in_january(3), in_january(19)])
+)
 @settings(  # without shrinking, whose every step is a database's work: the examples are small
     max_examples=30,
     phases=[Phase.explicit, Phase.generate],
@@ -236,7 +251,8 @@ async def test_every_window_counts_the_visits_of_its_own_days(database, shop):
     store_id = new_id()
     await settle(database, store_id, zone, visits)
     view = await gathered(database, store_id, dimension, area, now)
-    assert seen(view) == expected(visits, dimension, area, zone, now)
+    by_day = daily(dimension, now.astimezone(zone).date())
+    assert seen(view, by_day=by_day) == expected(visits, dimension, area, zone, now)
 
 
 async def test_all_72_windows_of_a_year_are_right(database):
@@ -262,7 +278,9 @@ async def test_all_72_windows_of_a_year_are_right(database):
     for dimension in TIME_DIMENSIONS:
         for area in ["all", *SPOKEN]:
             view = await gathered(database, "club", dimension, area, now)
-            assert seen(view) == expected(visits, dimension, area, zone, now), (dimension, area)
+            by_day = daily(dimension, now.astimezone(zone).date())
+            found = seen(view, by_day=by_day)
+            assert found == expected(visits, dimension, area, zone, now), (dimension, area)
 
 
 async def test_areas_hold_those_within_them_and_what_no_list_knows_is_shown_apart(database):

@@ -24,6 +24,7 @@ from services.ai_orchestrator.domain.call import CallProblem, Completion, Usage
 from services.ai_orchestrator.domain.gating import Granted, Refused, Wish
 from services.ai_orchestrator.pipeline.gates import GateFigures, SqlGates
 from services.ai_orchestrator.pipeline.ports import Gates
+from services.ai_orchestrator.pipeline.token_rates import TokenRates
 from services.ai_orchestrator.store import breakers, budgets, gate_tables
 from services.ai_orchestrator.store.budgets import LimitRow, Spent
 from services.ai_orchestrator.store.gate_tables import budget
@@ -43,7 +44,7 @@ PROMPT_BYTES = 1000
 FIRST_HOLD = 5500
 """What a call with such a prompt is held for before anything is known of its application."""
 FIGURES = GateFigures.of(Limits())
-WIDE = replace(FIGURES, store_per_minute=100_000, per_minute=100_000)
+WIDE = replace(FIGURES, store_per_minute=100_000, per_minute=100_000, tokens=TokenRates(10**12, 10**12, 80))
 
 
 def wish(app: str = APP, store: str = STORE, *, at: datetime = NOW, **more: Any) -> Wish:

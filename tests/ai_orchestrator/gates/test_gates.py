@@ -20,6 +20,7 @@ from tests.ai_orchestrator.gates.bench import (
     MINUTE,
     MONTH,
     NOW,
+    PROMPT_BYTES,
     SECOND,
     STORE,
     WIDE,
@@ -92,6 +93,20 @@ async def test_the_first_gate_that_is_shut_speaks_and_nothing_is_taken(gates: Be
             "the refusals took no place in the rate"
         )
     assert refusal(await gates.ask(wish(at=now), now)) is Refusal.RATE_LIMITED
+
+
+async def test_a_plan_s_guess_is_what_a_call_is_held_for_whatever_was_learned(wide: Bench) -> None:
+    async def guessed() -> int:
+        async with wide.database.read() as conn:
+            return await wide.port.guess(conn, APP, PROMPT_BYTES)
+
+    assert await guessed() == FIRST_HOLD
+    for tokens in (900, 9000, 700):
+        held = await guessed()
+        verdict = await wide.call(answered(tokens))
+        assert isinstance(verdict, Granted)
+        assert verdict.tokens == held
+    assert await guessed() != FIRST_HOLD
 
 
 async def test_a_store_that_is_fast_leaves_the_others_their_room_and_all_together_have_theirs(

@@ -106,6 +106,8 @@ async def test_what_operators_see_and_change(reach: Reach, gates: Bench) -> None
     limits = (await reach.ops.ListLimits(ops.ListLimitsRequest(key_prefix="ai:"))).limits
     assert {(line.key, line.max) for line in limits} == {
         ("ai:all", 600), (f"ai:store:{STORE}", 120), ("ai:store:s2", 120), ("ai:store:s3", 120),
+        ("ai:all", 5_000_000), (f"ai:store:{STORE}", 1_000_000), ("ai:store:s2", 1_000_000),
+        ("ai:store:s3", 1_000_000),
     }  # fmt: skip
 
     # The migration brought about what the tables say.

@@ -106,6 +106,22 @@ async def test_news_of_a_member_make_stale_what_was_made_before_and_what_was_bei
     assert (await shelf.get()).stale == ""
 
 
+async def test_facts_that_are_read_again_and_are_the_same_make_what_is_kept_fresh(shelf):
+    await shelf.keep(APP3, found("周末常来"))
+    await shelf.stale(NOON + 2 * SECOND)
+
+    async def confirm(fingerprint, at):
+        async with shelf.database.write() as conn:
+            await shelf.keeping.confirm(conn, APP3, MEMBER, fingerprint, at)
+        return (await shelf.get()).stale
+
+    assert await confirm("f1", NOON + SECOND) == "note.created", "they were read before the news"
+    assert await confirm("other facts", NOON + 3 * SECOND) == "note.created"
+    assert await confirm("f1", NOON + 3 * SECOND) == ""
+    assert await confirm("f1", NOON + SECOND) == "", "it never goes back"
+    assert (await shelf.get()).made_at == NOON
+
+
 async def test_a_run_that_read_its_facts_earlier_and_ends_later_changes_nothing(shelf):
     await shelf.keep(APP8, found("新"), NOON + SECOND)
     await shelf.keep(APP8, found("旧"), NOON + 2 * SECOND, known_at=NOON)

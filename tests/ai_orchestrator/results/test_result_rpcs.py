@@ -21,6 +21,7 @@ from reach.ai_orchestrator.v1 import (
 from sqlalchemy import inspect
 
 from services.ai_orchestrator.assembly import LOCATIONS
+from services.ai_orchestrator.domain.copywriting import Origin
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.result_service import SCOPES, SPECIAL, ResultMethods
 from services.ai_orchestrator.results_side import ALERTS_KEPT, ResultsSide
@@ -63,7 +64,7 @@ class Engine:
 
     async def __call__(self, app_type, subject, *, arguments, trigger, once):
         self.asked.append((app_type, subject, dict(arguments), once.key))
-        return Ran("r1", self.result)
+        return Ran("r1", self.result, Origin())
 
 
 class Bench:

@@ -19,7 +19,7 @@ from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.pipeline.book import Book
-from services.ai_orchestrator.pipeline.ports import Bad, RunEnded
+from services.ai_orchestrator.pipeline.ports import Alerts, Bad, Gates, RunEnded
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
 from services.ai_orchestrator.store.tables import metadata
 from services.ai_orchestrator.usecases.runs import Runs
@@ -111,9 +111,14 @@ class World:
     outcomes: list[Answer] = field(default_factory=list)
     kept: dict[tuple[str, str, str], tuple[Mapping[str, Any], str, datetime]] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
+    confirmed: list[str] = field(default_factory=list)
+    """Apps whose kept result was found to be of the present facts."""
     alerts: dict[tuple[str, str, str], str] = field(default_factory=dict)
     ended: list[RunEnded] = field(default_factory=list)
     learned: list[str] = field(default_factory=list)
+    """The ids of events whose facts were to be kept."""
+    events: list[Event] = field(default_factory=list)
+    """The same, whole."""
     asking: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by every call."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -155,6 +160,10 @@ class World:
             return self.shut[0]
         self.held[wish.attempt_id] = wish
         return Granted(wish.attempt_id, 100)
+
+    async def guess(self, conn: AsyncConnection, app_type: str, prompt_bytes: int) -> int:
+        """See Gates."""
+        return 1000 + prompt_bytes
 
     async def settle(self, conn: AsyncConnection, wish: Wish, outcome: Answer, now: datetime) -> int:
         """See Gates."""
@@ -210,6 +219,17 @@ class World:
         """See Results."""
         result, made_from, _ = self.kept.get(_key(app.app_type, app.needs, subject), ({}, "", NOON))
         return result if made_from == fingerprint else None
+
+    async def confirm(
+        self,
+        conn: AsyncConnection,
+        app: AppDefinition,
+        subject: Subject,
+        fingerprint: str,
+        known_at: datetime,
+    ) -> None:
+        """See Results."""
+        self.confirmed.append(app.app_type)
 
     async def inputs(
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
@@ -271,6 +291,7 @@ class World:
     async def learn(self, conn: AsyncConnection, event: Event, now: datetime) -> None:
         """See Learn."""
         self.learned.append(event.id)
+        self.events.append(event)
 
 
 class _Kept:
@@ -279,6 +300,7 @@ class _Kept:
     def __init__(self, world: World) -> None:
         self.read, self.fresh, self.inputs, self.keep = world.read, world.fresh, world.inputs, world.keep
         self.stale = world.mark
+        self.confirm = world.confirm
 
 
 def _key(app_type: str, needs: Sequence[str], subject: Subject) -> tuple[str, str, str]:
@@ -307,12 +329,17 @@ class Replica:
         owner: str = "a",
         *,
         book: Book | None = None,
+        gates: Gates | None = None,
+        alerts: Alerts | None = None,
         **env: str,
     ) -> None:
+        """*gates* and *alerts* instead of the world's; *env* are settings."""
         self.database, self.world, self.clock = database, world, clock
         self.book = book or Book(apps(), load_chains())
         settings = load({"REACH_AI_STEP_LIMIT": "60s", **env})
-        near = Neighbours(world, world, world, _Kept(world), world, world.announce, world.learn)
+        near = Neighbours(
+            world, gates or world, world, _Kept(world), alerts or world, world.announce, world.learn
+        )
         audit = AuditLog(database.dialect, SecretKey(b"k" * 32))
         self.side = RunsSide(
             database, self.book, settings, audit, clock, Metrics(), owner, near, lease=timedelta(seconds=10)

@@ -133,7 +133,9 @@ async def test_the_same_facts_are_not_asked_again(replica: Replica, world: World
     world.facts["app3_clue"] = 2
     plan = await replica.runs.project("consumption.settled", Subject(STORE, "m1"))
     assert [one.verdict for one in plan.steps] == ["ask", "depends", "depends"]
-    assert all(one.tokens == 30 for one in plan.steps)
+    # What each would be held for with its prompt as it is now, whatever such calls cost before.
+    asked = {call.app_type: len(call.prompt.encode()) for call in world.calls}
+    assert [one.tokens for one in plan.steps] == [1000 + asked[one.app_type] for one in plan.steps]
 
 
 async def test_without_facts_there_is_nothing_to_ask(replica: Replica, world: World) -> None:
@@ -220,6 +222,24 @@ async def test_a_gate_that_stays_shut_ends_the_run_with_its_reason(
     run = await replica.run(run_id)
     assert (run["status"], run["reason"]) == ("failed", "deadline")
     assert [one.status for one in world.ended] == ["failed"]
+
+
+async def test_a_step_that_is_taken_up_when_its_time_is_over_ends_with_its_gates_reason_as_well(
+    replica: Replica, world: World, clock: ManualClock
+) -> None:
+    world.shut.append(shut(Refusal.BUDGET_EXCEEDED, 10_000, clock.now()))
+    run_id = (await replica.trigger("note.created")).run_id
+    await replica.until_idle()
+    clock.advance(timedelta(minutes=5))
+    assert await replica.turn() == 1  # before anybody has looked what is over
+    await replica.side.engine.sweep_once()
+    steps = await replica.steps(run_id)
+    assert [(row["status"], row["reason"]) for row in steps.values()] == [
+        ("refused", "budget_exceeded"),
+        ("failed", "deadline"),
+    ]
+    assert (await replica.run(run_id))["reason"] == "deadline"
+    assert world.calls == []
 
 
 async def test_an_app_on_demand_takes_no_shut_gate_for_an_answer(

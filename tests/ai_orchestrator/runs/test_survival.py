@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -319,3 +320,70 @@ async def test_no_attempt_stays_without_an_end(
     await other.side.engine.sweep_once()
     (row,) = await other.rows(attempt)
     assert (row.status, row.charged_tokens) == ("unknown", 100)
+
+
+async def test_an_answer_that_comes_while_its_step_is_being_taken_over_counts(
+    replica: Replica, world: World, clock: ManualClock
+) -> None:
+    wake = asyncio.Event()
+
+    async def slow(call: Call, before: int) -> Any:
+        await wake.wait()
+
+    world.script = slow
+    run_id = (await replica.trigger("note.created")).run_id
+    await replica.side.engine.once()
+    await world.until_asked()
+    clock.advance(LEASE + timedelta(seconds=1))
+    other = Replica(replica.database, world, clock, "b")
+    # It has the step, and has not come to its attempt.
+    (step,) = await other.database.transact(lambda conn: other.side.engine._expired(conn, clock.now()))
+    wake.set()
+    await replica.side.engine.settled()
+    world.script = None
+    await other.database.transact(partial(other.side.engine._settler.take_over, step))
+    await other.until_idle()
+    assert (await other.run(run_id))["status"] == "completed"
+    assert world.asked() == {"app6_note": 1, "app8_consolidation": 1}
+    assert [row.status for row in await other.rows(attempt)] == ["completed", "completed"]
+
+
+async def test_a_call_broken_off_by_who_lost_its_step_is_asked_once_more_as_the_next_attempt(
+    replica: Replica, world: World, clock: ManualClock
+) -> None:
+    world.script = hang
+    run_id = (await replica.trigger("note.created")).run_id
+    await replica.side.engine.once()
+    await world.until_asked()
+    clock.advance(LEASE + timedelta(seconds=1))
+    other = Replica(replica.database, world, clock, "b")
+    (step,) = await other.database.transact(lambda conn: other.side.engine._expired(conn, clock.now()))
+    await replica.side.engine.renew()  # it hears that the step is another's
+    await replica.side.engine.settled()
+    world.script = None
+    await other.database.transact(partial(other.side.engine._settler.take_over, step))
+    await other.until_idle()
+    assert (await other.run(run_id))["status"] == "completed"
+    tried = [row for row in await other.rows(attempt) if row.app_type == "app6_note"]
+    assert [(row.attempt_no, row.status) for row in tried] == [(1, "cancelled"), (2, "completed")]
+
+
+async def test_a_pause_longer_than_the_lease_costs_a_replica_nothing_where_nobody_else_was_there(
+    replica: Replica, world: World, clock: ManualClock
+) -> None:
+    wake = asyncio.Event()
+
+    async def slow(call: Call, before: int) -> Any:
+        await wake.wait()
+
+    world.script = slow
+    run_id = (await replica.trigger("note.created")).run_id
+    await replica.side.engine.once()
+    await world.until_asked()
+    clock.advance(LEASE + timedelta(seconds=20))
+    await replica.side.engine.sweep_once()
+    wake.set()
+    await replica.side.engine.settled()
+    await replica.until_idle()
+    assert (await replica.run(run_id))["status"] == "completed"
+    assert world.asked() == {"app6_note": 1, "app8_consolidation": 1}

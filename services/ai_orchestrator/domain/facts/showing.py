@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from services.ai_orchestrator.domain.clues import Clue
 from services.ai_orchestrator.domain.facts.figures import Figures, Share, change, hours, number, yuan
 from services.ai_orchestrator.domain.facts.kinds import NoteFact, Profile, TaskFact, VisitFact
 from services.ai_orchestrator.domain.facts.stores import ALL, TIME_DIMENSIONS, Store
@@ -161,6 +162,15 @@ def tasks(store: Store, found: Sequence[TaskFact], names: Mapping[str, str]) -> 
     return [
         {"助教": _named(one.assistant_id, names), "派给助教的时间": local(one.assigned_at, store.zone)}
         for one in found
+    ]
+
+
+def clues(store: Store, found: Sequence[tuple[datetime, Clue]]) -> list[dict[str, Any]]:
+    """What people keep in mind of a member, written by hand, with the instants it was."""
+    return [
+        {"时间": local(at, store.zone), "类别": text(one.category), "线索": text(one.shown)}
+        | ({"说明": text(one.detail)} if one.detail else {})
+        for at, one in found
     ]
 
 
