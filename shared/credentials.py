@@ -39,6 +39,7 @@ class Kind(StrEnum):
     APP = "app"
     ROBOT = "robot"
     KF = "kf"
+    CUSTOMER = "customer"
 
 
 @value_class
@@ -69,6 +70,7 @@ class Credentials:
         self._apps: dict[str, App] = {}
         self._robots: dict[str, Robot] = {}
         self._kf: dict[str, App] = {}
+        self._customer: dict[str, App] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -83,6 +85,10 @@ class Credentials:
     async def kf(self, name: str) -> App | None:
         """What opens WeChat KF, registered as *name*: a corp and a secret, no agent."""
         return await self._known(lambda: self._kf, name)
+
+    async def customer(self, name: str) -> App | None:
+        """What opens customer contact, registered as *name*: a corp and a secret, no agent."""
+        return await self._known(lambda: self._customer, name)
 
     async def reread(self) -> None:
         """Read all of them anew; Conflict (SECRET_KEY_MISMATCH) when one cannot be opened with our key."""
@@ -167,6 +173,9 @@ class Credentials:
             if wecom.corp_id and wecom.kf_secret:
                 secret = wecom.kf_secret.get_secret_value()
                 await self.put(conn, Kind.KF, FIRST, wecom.corp_id, 0, secret, "settings")
+            if wecom.corp_id and wecom.customer.secret:
+                secret = wecom.customer.secret.get_secret_value()
+                await self.put(conn, Kind.CUSTOMER, FIRST, wecom.corp_id, 0, secret, "settings")
             if wecom.robot_key:
                 key = wecom.robot_key.get_secret_value()
                 await self.put(conn, Kind.ROBOT, FIRST, "", 0, key, "settings")
@@ -194,6 +203,7 @@ class Credentials:
         apps: dict[str, App] = {}
         robots: dict[str, Robot] = {}
         kf: dict[str, App] = {}
+        customer: dict[str, App] = {}
         for row in found:
             secret = self._key.decrypt(row.secret_enc, _context(Kind(row.kind), row.name))
             register_secret(secret)  # whatever repeats it, the platform's own words included
@@ -201,9 +211,12 @@ class Credentials:
                 apps[row.name] = App(row.corp_id, row.agent_id, secret, row.name)
             elif row.kind == Kind.KF:
                 kf[row.name] = App(row.corp_id, 0, secret, f"kf/{row.name}")
+            elif row.kind == Kind.CUSTOMER:
+                customer[row.name] = App(row.corp_id, 0, secret, f"customer/{row.name}")
             else:
                 robots[row.name] = Robot(row.name, secret, row.pool)
-        self._apps, self._robots, self._kf, self._read_at = apps, robots, kf, read_at
+        self._apps, self._robots, self._kf, self._customer = apps, robots, kf, customer
+        self._read_at = read_at
 
 
 def _context(kind: Kind, name: str) -> str:

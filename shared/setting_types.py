@@ -93,11 +93,28 @@ def _words(value: Any) -> Any:
     return tuple(word for part in re.split(r"[,，\n]", value) if (word := part.strip()))
 
 
+def _host(value: str) -> str:
+    if not re.fullmatch(r"(\*\.)?[^\s/:@?#*\\]+\.[^\s/:@?#*\\]+", value):
+        raise ValueError(
+            "must be names of hosts such as shop.example.com or *.example.com, separated by commas"
+        )
+    return value.lower()
+
+
 def _pair(value: str) -> str:
     name, _, other = value.partition("=")
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}=[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value, re.ASCII):
         raise ValueError(
             f"must be pairs such as {name[:64] or 'wkAbc'}={other[:64] or 's1'}, separated by commas"
+        )
+    return value
+
+
+def _owner_pair(value: str) -> str:
+    name, _, other = value.partition("=")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}=[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value, re.ASCII):
+        raise ValueError(
+            f"must be pairs such as {name[:64] or 'ann'}={other[:64] or 's1'}, separated by commas"
         )
     return value
 
@@ -209,7 +226,10 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Bytes = Annotated[int, BeforeValidator(_size)]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_words)]
 Pairs = Annotated[tuple[Annotated[str, AfterValidator(_pair)], ...], BeforeValidator(_words)]
+Owners = Annotated[tuple[Annotated[str, AfterValidator(_owner_pair)], ...], BeforeValidator(_words)]
+"""Pairs whose first half is a member's userid."""
 Cron = Annotated[str, AfterValidator(_cron)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -40,7 +40,9 @@ from shared.setting_types import (
     Cron,
     DatabaseUrl,
     Duration,
+    Hosts,
     Listen,
+    Owners,
     Pairs,
     ReadableFile,
     RobotKey,
@@ -134,6 +136,10 @@ class Customer(Group):
     """Secret of customer contact (客户联系)."""
     sync_cron: Cron = "*/10 * * * *"
     """When groups are synchronised: a cron line of five fields, in the default time zone."""
+    read_qps: int = Field(default=20, ge=1, le=100)
+    """Calls a second that read groups, over all replicas; WeCom allows 10,000 a minute."""
+    stores: Owners = ()
+    """Which store a group belongs to, by its owner: ``userid=store``, separated by commas; others are the default store's."""
     send_qps: int = Field(default=5, ge=1, le=50)
     """Calls to the mass-send API a second, over all replicas."""
     retry_max: int = Field(default=3, ge=0, le=10)
@@ -143,7 +149,21 @@ class Customer(Group):
     manual_approval: bool = True
     """A person other than the creator approves every campaign. It cannot be switched off."""
     block_words: Words = ()
-    """Words no campaign may contain, separated by commas."""
+    """Words no campaign may contain, separated by commas; found whatever their width, spacing, case and script."""
+    link_hosts: Hosts = ()
+    """Hosts that links of campaigns may lead to, separated by commas; ``*.example.com`` is all below it. Empty: no links."""
+    login_max_age: Duration = Field(default=timedelta(hours=12), le=timedelta(hours=24))
+    """How long ago whoever approves a campaign may have logged in."""
+    approval_valid: Duration = Field(default=timedelta(hours=72), le=timedelta(days=30))
+    """How long an approval holds, from when it was given or, if that is later, from the campaign's time."""
+    schedule_grace: Duration = Field(default=timedelta(minutes=15), le=timedelta(hours=24))
+    """How late a campaign may begin; one whose time is longer ago is missed."""
+
+    def store_of(self, owner: str, default: str | None) -> str | None:
+        """The store of a group by its owner; None where neither a pair nor *default* names one."""
+        pairs = dict(pair.split("=", 1) for pair in self.stores)
+        found = {userid.lower(): store for userid, store in pairs.items()}  # as the platform compares them
+        return found.get(owner.lower(), default)
 
 
 class WeCom(Group):
@@ -217,6 +237,9 @@ class Ai(Group):
     """How long prompts and responses are kept, masked."""
     runs_kept: Duration = timedelta(days=90)
     """How long runs and the record of every request are kept."""
+    facts_kept: Duration = Field(default=timedelta(days=1095), ge=timedelta(days=400))
+    """How long visits, notes and tasks are kept. The figures of six months are compared with those of the six before, so it is
+    400 days at least."""
 
 
 class Auth(Group):
@@ -284,6 +307,10 @@ class Limits(Group):
     """AI calls a minute for one store."""
     ai_per_minute: int = Field(default=600, ge=1, le=100_000)
     """AI calls a minute for all stores together; the platform counts by account."""
+    ai_store_tokens_per_minute: int = Field(default=1_000_000, ge=1, le=10**12)
+    """Tokens a minute that the AI calls of one store may cost; a call counts with what it is held for until it is over."""
+    ai_tokens_per_minute: int = Field(default=5_000_000, ge=1, le=10**12)
+    """Tokens a minute for all stores together: the quota of the account, of the model that is used most."""
     ai_store_tokens_per_day: int = Field(default=2_000_000, ge=0, le=10**15)
     """Tokens one store may spend a day, where SetBudget said nothing."""
     ai_store_tokens_per_month: int = Field(default=40_000_000, ge=0, le=10**15)

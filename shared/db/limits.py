@@ -127,6 +127,15 @@ def _reserve_all(
     return replace(first, until=max(until for _, until in refused), key=key, refused=refused)
 
 
+async def hold(connection: AsyncConnection, keys: Collection[str], now: datetime) -> None:
+    """Lock the windows of *keys* until the end of the transaction.
+
+    For whoever acts on the very instant of a grant: read the clock after this and then reserve, and no wait for others
+    lies between the two.
+    """
+    await _locked(connection, keys, now)
+
+
 async def peek_many(
     connection: AsyncConnection, wishes: Sequence[tuple[str, Sequence[Limit]]], now: datetime
 ) -> list[Granted | Wait]:

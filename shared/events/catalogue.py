@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from reach.events.v1 import (
     ai_events_pb2,
     ai_pb2,
+    campaign_events_pb2,
     inventory_pb2,
     kf_pb2,
     kf_push_events_pb2,
@@ -41,6 +42,7 @@ _FILES = (
     notifier_events_pb2,
     kf_session_events_pb2,
     ai_events_pb2,
+    campaign_events_pb2,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 
@@ -71,6 +71,13 @@ class Authenticator:
     async def has_tokens(self) -> bool:
         """Whether a token was ever issued. Revoking the last one does not open the door again."""
         return bool((await self._look(MAX_AGE)).by_id)
+
+    async def issued(self) -> Sequence[TokenRecord]:
+        """Every token that was ever issued, as of at most ``MAX_AGE`` seconds ago.
+
+        Raises ``Unavailable`` when the database cannot be asked.
+        """
+        return [found for _, found in (await self._look(MAX_AGE)).by_id.values()]
 
     async def _find(self, given: TokenText) -> TokenRecord | None:
         snapshot = await self._look(MAX_AGE)

@@ -217,6 +217,8 @@ class OpsServicer(AuditMethods, BreakerMethods, LimitMethods):
             )
         if kind is Kind.KF and not request.corp_id:
             raise Invalid.field("corp_id", "WeChat KF needs corp_id; find it in the admin console")
+        if kind is Kind.CUSTOMER and not request.corp_id:
+            raise Invalid.field("corp_id", "customer contact needs corp_id; find it in the admin console")
         if request.pool and (kind is not Kind.ROBOT or request.pool == request.name):
             raise Invalid.field(
                 "pool", "names the group of several robots; leave it out for an app or for one robot"

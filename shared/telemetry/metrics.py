@@ -107,6 +107,13 @@ AI_CALL_TOKENS: Final = Spread(
     (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576),
 )
 CALLBACKS: Final = Count("reach_callbacks", "Vendor callbacks by verdict", ("service", "door", "verdict"))
+COPY_SECONDS: Final = Spread(
+    "reach_copy_seconds",
+    "How long ai_orchestrator takes to write candidates for a campaign",
+    ("service",),
+    (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120),
+)
+COPY_TOKENS: Final = Count("reach_copy_tokens", "Tokens charged for candidates of campaigns", ("service",))
 KF_PULLS: Final = Count(
     "reach_kf_pulls", "Calls of kf/sync_msg by outcome: accepted, a class of refusal, unknown", ("outcome",)
 )
@@ -116,6 +123,30 @@ KF_ITEMS: Final = Count(
 KF_BEHIND: Final = Level(
     "reach_kf_behind_seconds", "Since the KF account that is furthest behind was read to its end"
 )
+CAMPAIGN_TASKS: Final = Count(
+    "reach_campaign_tasks",
+    "Owners' tasks by what became of them: created, found, simulated, deferred, refused, unknown, cancelled",
+    ("outcome",),
+)
+CAMPAIGN_TASK_SECONDS: Final = Spread(
+    "reach_campaign_task_duration_seconds",
+    "From the request that made an owner's task until it was known to be made",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+)
+CAMPAIGN_ERRORS: Final = Count(
+    "reach_campaign_errors", "Refusals of customer contact by errcode", ("api", "errcode")
+)
+CUSTOMER_GROUPS: Final = Level("reach_customer_groups", "Customer groups by state: here, gone", ("state",))
+GROUP_READS: Final = Count(
+    "reach_group_reads",
+    "Calls that read customer groups by outcome: accepted, a class of refusal, unknown",
+    ("api", "outcome"),
+)
+GROUP_SYNCS: Final = Count("reach_group_syncs", "Syncs of customer groups by how they ended", ("status",))
+GROUP_SYNC_AGE: Final = Level(
+    "reach_group_sync_age_seconds", "Since the groups were last listed to their end"
+)
+JOIN_WAYS: Final = Level("reach_join_ways", "Join ways by state: active, drifted, gone, unknown", ("state",))
 RPCS: Final = Count("reach_rpcs", "Calls by method and outcome: OK or the reason", ("method", "outcome"))
 RPC_SECONDS: Final = Spread("reach_rpc_seconds", "How long calls take", ("method",))
 LOOP_FAILURES: Final = Count("reach_loop_failures", "Failures of background loops", ("loop",))

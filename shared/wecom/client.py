@@ -7,7 +7,8 @@ class ``refresh``; the caller records that attempt and makes another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,7 @@ from shared.wecom.tokens import TokenAuthority
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _NO_DATA: Mapping[str, object] = {}
+_TOO_LATE = Outcome(State.NOT_SENT, "too_late", "nothing was sent: the time to send it had passed")
 
 
 @value_class
@@ -54,6 +56,7 @@ class _Request:
     traceparent: str | None = None
     parent: Span | None = None
     wants_data: bool = True
+    still: Callable[[], bool] | None = None
 
     def target(self, name: str, credential: str) -> str:
         target = f"{self.path}?{name}={quote_plus(credential)}"
@@ -145,6 +148,11 @@ class WeComClient:
             return await self._for_app(sender, request, deadline)
         return await self._exchange(request, request.target("key", sender.key), deadline, [sender.key])
 
+    async def ready(self, app: App, *, deadline: float = DEADLINE) -> None:
+        """Have a token at hand, so that the next call leaves at once. Where there is none, that call says why."""
+        with suppress(TokenUnavailable):
+            await self._tokens.token(app, deadline=deadline)
+
     async def get(
         self, app: App, path: str, params: Mapping[str, str] | None = None, *, deadline: float = DEADLINE
     ) -> Answer:
@@ -152,10 +160,22 @@ class WeComClient:
         return await self._for_app(app, _Request("GET", path, params=params or {}), deadline)
 
     async def post(
-        self, app: App, path: str, asked: Mapping[str, object], *, deadline: float = DEADLINE
+        self,
+        app: App,
+        path: str,
+        asked: Mapping[str, object],
+        *,
+        deadline: float = DEADLINE,
+        traceparent: str | None = None,
+        still: Callable[[], bool] | None = None,
     ) -> Answer:
-        """A read that the platform wants posted, such as ``/cgi-bin/user/getuserid``."""
-        return await self._for_app(app, _Request("POST", path, orjson.dumps(asked), _JSON), deadline)
+        """What the platform wants posted, such as ``/cgi-bin/user/getuserid``.
+
+        *still* is asked once the token is there, right before the request leaves: False, and the outcome is
+        ``not_sent`` (``too_late``).
+        """
+        request = _Request("POST", path, orjson.dumps(asked), _JSON, traceparent=traceparent, still=still)
+        return await self._for_app(app, request, deadline)
 
     async def _for_app(self, app: App, request: _Request, deadline: float) -> Answer:
         """With a token, whose time counts; a refused one is forgotten."""
@@ -165,6 +185,8 @@ class WeComClient:
             token = await self._tokens.token(app, deadline=deadline)
         except TokenUnavailable as failure:
             return Answer(_without_token(failure))
+        if request.still is not None and not request.still():
+            return Answer(_TOO_LATE)
         target = request.target("access_token", token.value)
         secrets = (token.value, app.secret)
         answer = await self._exchange(request, target, ends_at - clock(), secrets, token.generation)

@@ -1,0 +1,179 @@
+"""Where campaign's parts meet: opened once, wired top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from reach.campaign.v1 import campaign_service_pb2_grpc
+
+from services.campaign import service as wire_service
+from services.campaign.approval_side import approval_side, permitting
+from services.campaign.copy_way import CopyWay
+from services.campaign.doctor import Doctor
+from services.campaign.following_side import following_side
+from services.campaign.groups_side import GroupsSide
+from services.campaign.pipeline.moving import Moving
+from services.campaign.sending_side import sending_side
+from services.campaign.service import SERVICE, CampaignServicer
+from services.campaign.writing_side import writing_side
+from shared.audit import AuditLog
+from shared.bus import Incoming
+from shared.credentials import FIRST, Credentials
+from shared.db.migrate import SHARED, Location
+from shared.errors import Conflict
+from shared.hosting.neighbours import ai_opener
+from shared.hosting.resources import Resources
+from shared.hosting.service import Service
+from shared.http import Caller
+from shared.ops.limits import RateDesk
+from shared.ops.part import Part
+from shared.ops.retention import Retention
+from shared.wecom.client import WeComClient
+from shared.wecom.credentials import App
+from shared.wecom.customer import REPLY_BYTES
+from shared.wecom.mass_send import MassSend
+from shared.wecom.token_store import SqlTokenStore
+from shared.wecom.tokens import TokenAuthority
+
+NAME: Final = "campaign"
+LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
+"""Its schema: the shared tables, then its own."""
+
+
+async def build(resources: Resources) -> Service:
+    """Open campaign's database and wire campaign."""
+    settings, clock, numbers = resources.settings, resources.clock, resources.numbers
+    customer = settings.wecom.customer
+    database = await resources.database(NAME, LOCATIONS)
+    credentials = Credentials(database, resources.key, clock)
+    await credentials.seed(settings)
+    audit = AuditLog(database.dialect, resources.key)
+
+    caller = Caller(
+        settings.wecom_url,
+        allowed_hosts=settings.allowed_hosts,
+        max_reply_bytes=max(settings.limits.http_reply_bytes, REPLY_BYTES),
+        connect_timeout=settings.limits.http_connect.total_seconds(),
+    )
+    resources.stack.push_async_callback(caller.close)
+    tokens = TokenAuthority(caller, SqlTokenStore(database, resources.key), clock, owner=resources.owner)
+    resources.stack.push_async_callback(tokens.close)
+    wecom = WeComClient(caller, tokens, clock)
+
+    async def app() -> App | None:
+        return await credentials.customer(FIRST)
+
+    moving = Moving(database)
+    following = following_side(
+        database, app, MassSend(wecom), moving, audit, clock, numbers, resources.owner, settings
+    )
+    groups = GroupsSide(
+        NAME,
+        database,
+        credentials,
+        wecom,
+        audit,
+        clock,
+        numbers,
+        settings,
+        resources.key,
+        resources.owner,
+        following.caps,
+    )
+    writing = writing_side(
+        database,
+        groups.selecting,
+        moving,
+        audit,
+        clock,
+        numbers,
+        settings,
+        resources.owner,
+        app=app,
+        wecom=wecom,
+        writer=CopyWay(ai_opener(resources)),
+    )
+    permit = permitting(writing.linter, resources.authenticator, clock, customer)
+    sending = sending_side(
+        database,
+        app,
+        wecom,
+        audit,
+        clock,
+        numbers,
+        resources.owner,
+        customer,
+        moving,
+        groups=groups.selecting,
+        permit=permit,
+        follow=following.follow,
+        materials=writing.media,
+    )
+    approval = approval_side(
+        NAME,
+        database,
+        moving,
+        permit,
+        groups.selecting,
+        following.caps,
+        sending.start,
+        following.follow,
+        audit,
+        clock,
+        customer,
+    )
+    doctor = Doctor(database, LOCATIONS, clock, groups.checks)
+    servicer = CampaignServicer(
+        groups, writing, approval, sending, following, resources.tokens, clock, settings.default_store
+    )
+    if database.dialect == "sqlite":
+        # The home is locked to this process: whoever held a lease before is gone.
+        await sending.sender.take_over_orphans()
+
+    async def hear(_: Sequence[Incoming]) -> None:
+        """It hears no type, so there is nothing to take."""
+
+    async def replay(_: Incoming) -> None:
+        """It hears no type, so no letter is its own."""
+        raise Conflict("STATE_INVALID", "campaign takes no events", state="not_heard")
+
+    async def flush() -> None:
+        """Everything is written when it is known."""
+
+    return Service(
+        name=NAME,
+        registrars=[partial(campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server, servicer)],
+        rpc_names=[SERVICE],
+        scopes=wire_service.SCOPES,
+        part=Part(
+            service=NAME,
+            database=database,
+            checks=doctor.checks,
+            replay=replay,
+            unknown=sending.desk,
+            limits=RateDesk(database, lambda _: ()),
+            credentials=credentials,
+            audit=audit,
+        ),
+        types=(),
+        handler=hear,
+        loops={
+            **groups.loops,
+            **writing.loops,
+            **approval.loops,
+            **sending.loops,
+            **following.loops,
+            "retention": Retention(
+                database,
+                clock,
+                settings.limits.dedupe_horizon,
+                [groups.purge, *writing.purges, *following.purges],
+            ).run,
+        },
+        drain=sending.sender.drain,
+        flush=flush,
+        routes=groups.routes,
+    )

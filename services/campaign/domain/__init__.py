@@ -1,0 +1,1 @@
+"""Decisions of campaign: pure, with the clock handed in."""

@@ -1,0 +1,1 @@
+"""What campaign does by itself: synchronising, sending, reconciling."""

@@ -1,0 +1,12 @@
+"""campaign's own tables; the inbox, outbox, dead letters and limits beside them are ``shared.db.tables``.
+
+campaign_tables   campaign ── version, move, snapshot, approval, run ── task ── target     what is sent, and what came of it
+writing_tables    material ── part · tone · candidate_set ── candidate                     what it is written with
+group_tables      customer_group, group_sync, join_way, …                                  to whom it can be sent
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
