@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SERVICES = ("notifier", "kf_session", "ai_orchestrator")
+SERVICES = ("notifier", "kf_session", "ai_orchestrator", "campaign")
 """The services there are; ``explain``, ``doctor`` and ``dead`` ask every one of them."""
-
-COMING = ("campaign",)
-"""Services that have a name and a port, and are not part of this version."""
 
 TOKEN_VARIABLE = "REACH_TOKEN"
 """The token a person's commands show; services have REACH_SERVICE_TOKEN_FILE."""

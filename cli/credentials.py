@@ -43,6 +43,17 @@ def add_kf(
     _set("kf", name, read_secret(secret, secret_file, "secret"), corp_id=corp_id)
 
 
+@add.command("customer")
+def add_customer(
+    name: _Name,
+    corp_id: Annotated[str, typer.Option(metavar="ID", help="Corp id (企业ID).")],
+    secret: Annotated[str, typer.Option(metavar="-|env:NAME", help="Where its secret is.")] = "",
+    secret_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File with its secret.")] = None,
+) -> None:
+    """Add customer contact (客户联系), for groups and campaigns; without an option its secret is asked for."""
+    _set("customer", name, read_secret(secret, secret_file, "secret"), corp_id=corp_id)
+
+
 @add.command("robot")
 def add_robot(
     name: _Name,
@@ -87,7 +98,7 @@ def list_credentials() -> None:
 
 @app.command("remove")
 def remove(
-    kind: Annotated[Literal["app", "robot", "kf"], typer.Argument()],
+    kind: Annotated[Literal["app", "robot", "kf", "customer"], typer.Argument()],
     name: _Name,
 ) -> None:
     """Remove one; sends that need it then fail with `credential_missing`."""

@@ -8,13 +8,15 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 import services.ai_orchestrator
-from shared.settings import AppCallback, Callback, DashScope, KfCallback, Settings
+from shared.settings import AppCallback, Callback, CustomerCallback, DashScope, KfCallback, Settings
 
 CORP_ID: Final = "wwdemo"
 AGENT_ID: Final = 1000002
 SECRET: Final = "demo-app-secret"
 KF_SECRET: Final = "kf-demo-secret"
 """The sandbox takes one that begins with kf for that of WeChat KF."""
+CUSTOMER_SECRET: Final = "customer-demo-secret"
+"""The sandbox takes one that begins with customer for that of customer contact."""
 ROBOT_KEY: Final = "demo-robot-key"
 DASHSCOPE_KEY: Final = "sk-demo-dashscope-key"
 CALLBACK_TOKEN: Final = "demoCallbackToken"
@@ -29,8 +31,16 @@ def with_sandbox(chosen: Settings, url: str) -> Settings:
         wecom = {"corp_id": CORP_ID, "agent_id": AGENT_ID, "secret": SecretStr(SECRET)}
         if chosen.wecom.kf_secret is None:
             wecom["kf_secret"] = SecretStr(KF_SECRET)
+        if chosen.wecom.customer.secret is None:
+            wecom["customer"] = chosen.wecom.customer.model_copy(
+                update={"secret": SecretStr(CUSTOMER_SECRET)}
+            )
         if chosen.wecom.kf_callback.token is None:
             wecom["kf_callback"] = KfCallback(
+                token=SecretStr(CALLBACK_TOKEN), aes_key=SecretStr(CALLBACK_AES_KEY)
+            )
+        if chosen.wecom.customer_callback.token is None:
+            wecom["customer_callback"] = CustomerCallback(
                 token=SecretStr(CALLBACK_TOKEN), aes_key=SecretStr(CALLBACK_AES_KEY)
             )
         if chosen.wecom.app_callback.token is None:
@@ -68,6 +78,11 @@ async def introduce(chosen: Settings, url: str, http: str) -> None:
     doors: list[tuple[Callback, dict[str, Any]]] = [
         (wecom.app_callback, {"url": f"http://{http}/callback/app", "agentid": wecom.agent_id}),
         (wecom.kf_callback, {"url": f"http://{http}/callback/kf", "kind": "kf"}),
+        # Not verified: campaign, whose door it is, need not serve yet.
+        (
+            wecom.customer_callback,
+            {"url": f"http://{http}/callback/external-contact", "kind": "customer", "verify": False},
+        ),
     ]
     async with aiohttp.ClientSession(trust_env=False) as session:
         for door, about in doors:

@@ -81,7 +81,7 @@ def explain(
         if customer or found.steps:
             tell_steps(found.steps, lang or _language())
         if found.ai_steps:
-            tell_runs(found.ai_steps)
+            tell_runs(found.ai_steps, lang or _language())
     if not found.known:
         raise typer.Exit(FAILED)
 

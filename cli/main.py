@@ -7,6 +7,7 @@ import typer
 from cli import (
     audit,
     breakers,
+    campaigns,
     counting,
     credentials,
     dead,
@@ -14,6 +15,7 @@ from cli import (
     doctor,
     explaining,
     facts,
+    groups,
     migrating,
     policy,
     probing,
@@ -45,6 +47,8 @@ app.command("publish", rich_help_panel=_USE)(publishing.publish)
 app.command("send", rich_help_panel=_USE)(sending.send)
 app.command("explain", rich_help_panel=_USE)(explaining.explain)
 app.command("stats", rich_help_panel=_USE)(counting.stats)
+app.add_typer(campaigns.app, name="campaign", rich_help_panel=_USE)
+app.add_typer(groups.app, name="groups", rich_help_panel=_USE)
 app.add_typer(facts.app, name="facts", rich_help_panel=_USE)
 app.add_typer(roles.app, name="roles", rich_help_panel=_USE)
 app.add_typer(rules.app, name="rules", rich_help_panel=_USE)

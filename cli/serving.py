@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import COMING, SERVICES, configure_logs, refuse, settings
+from cli.common import SERVICES, configure_logs, refuse, settings
 
 if TYPE_CHECKING:
     from shared.hosting.service import Build
@@ -31,8 +31,6 @@ def serve(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of: {', '.join(SERVICES)}.")],
 ) -> None:
     """Run one service as a process of its own; several replicas may run."""
-    if service in COMING:
-        refuse(f"{service} is not part of this version yet; there is: {', '.join(SERVICES)}")
     if service not in SERVICES:
         refuse(f"there is no service {service}; there is: {', '.join(SERVICES)}")
     chosen = settings(service)

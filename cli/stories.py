@@ -46,14 +46,14 @@ def tell_steps(steps: Sequence[push_pb2.ExplainStep], lang: Language) -> None:
         out.print(Padding(table(("time", "step", "what happened"), rows), (0, 0, 1, 2)))
 
 
-def tell_runs(steps: Sequence[run_pb2.ExplainStep]) -> None:
+def tell_runs(steps: Sequence[run_pb2.ExplainStep], lang: Language) -> None:
     """Print what ai_orchestrator knows, run by run."""
     out = console()
     runs = sorted({step.run_id for step in steps}, key=[step.run_id for step in steps].index)
     for run_id in runs:
         out.print(Text.assemble(("run ", "dim"), run_id or "none"))
         rows = [
-            (clock(one, "time"), one.what, one.reason or "-", one.text)
+            (clock(one, "time"), one.what, one.reason or "-", one.text_zh if lang == "zh" else one.text_en)
             for one in steps
             if one.run_id == run_id
         ]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cli.common import TOKEN_VARIABLE, quieten_logs, refuse, run, settings, words
+from cli.identity import registry
 from cli.inputs import duration
 
 if TYPE_CHECKING:
-    from shared.identity.registry import TokenRecord, TokenRegistry
+    from shared.identity.registry import TokenRecord
     from shared.settings import Settings
 
 app = typer.Typer(help="Who may call: create, list and revoke tokens.", no_args_is_help=True)
@@ -34,8 +33,8 @@ def create(
     chosen, life = _chosen(), duration(ttl, "--ttl") if ttl else None
 
     async def work() -> str:
-        async with _registry(chosen) as registry:
-            return await registry.create(subject, kind, words(scopes), words(stores), life)
+        async with registry(chosen) as tokens:
+            return await tokens.create(subject, kind, words(scopes), words(stores), life)
 
     typer.echo(run(work()))
     typer.echo("Keep it: it is not shown again. Calls need a token from now on.", err=True)
@@ -47,8 +46,8 @@ def list_tokens() -> None:
     chosen = _chosen()
 
     async def work() -> list[TokenRecord]:
-        async with _registry(chosen) as registry:
-            return await registry.list()
+        async with registry(chosen) as tokens:
+            return await tokens.list()
 
     _print(run(work()))
 
@@ -59,8 +58,8 @@ def revoke(which: _Which) -> None:
     chosen = _chosen()
 
     async def work() -> None:
-        async with _registry(chosen) as registry:
-            await registry.revoke(which)
+        async with registry(chosen) as tokens:
+            await tokens.revoke(which)
 
     run(work())
     typer.echo("revoked")
@@ -77,8 +76,8 @@ def login(
     chosen = _chosen()
 
     async def work() -> datetime:
-        async with _registry(chosen) as registry:
-            return await registry.login(given)
+        async with registry(chosen) as tokens:
+            return await tokens.login(given)
 
     typer.echo(f"logged in at {run(work()):%Y-%m-%d %H:%M:%S} UTC")
 
@@ -86,32 +85,6 @@ def login(
 def _chosen() -> Settings:
     quieten_logs()
     return settings()
-
-
-@asynccontextmanager
-async def _registry(chosen: Settings) -> AsyncIterator[TokenRegistry]:
-    """The identity database, migrated first, so that the first token can be made before the first start."""
-    import asyncio
-
-    from shared import identity
-    from shared.clock import Clock, DatabaseClock, SystemClock
-    from shared.db.engine import Database
-    from shared.db.migrate import migrate
-    from shared.hosting.resources import database_url
-
-    if chosen.database_url is None:
-        chosen.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    url = database_url(chosen, identity.SCHEMA)
-    await asyncio.to_thread(migrate, url, identity.SCHEMA, [identity.LOCATION])
-    database = Database.open(url, schema=identity.SCHEMA)
-    try:
-        clock: Clock = SystemClock()
-        if database.dialect == "postgresql":
-            clock = shared_clock = DatabaseClock(database.server_time)
-            await shared_clock.sync()
-        yield identity.TokenRegistry(database, clock)
-    finally:
-        await database.close()
 
 
 def _print(records: list[TokenRecord]) -> None:

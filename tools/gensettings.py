@@ -51,8 +51,7 @@ GROUPS: Final[Mapping[str, tuple[str, str]]] = {
         "WeCom",
         "Corp id, agent id and secret together are the app named `default`, the robot key is the robot named `default`: "
         "both are stored, encrypted, whenever a process starts, and replace what was stored under that name. More apps "
-        "and robots: `reach credentials`. So is the secret of WeChat KF. What is said of customer contact is read and "
-        "checked already; the service that will use it is not part of this version.",
+        "and robots: `reach credentials`. So are the secrets of WeChat KF and of customer contact.",
     ),
     "kf": (
         "WeChat KF",

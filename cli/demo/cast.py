@@ -53,6 +53,13 @@ PEOPLE: Final[Mapping[str, Person]] = {
 }
 
 
+OFFICE: Final[Mapping[str, tuple[str, ...]]] = {
+    "linxiaoyu": ("campaign.read", "campaign.write", "campaign.operate"),
+    "chenjing": ("campaign.read", "campaign.approve"),
+}
+"""Who makes campaigns and who approves them, with the scopes of their tokens."""
+
+
 @value_class
 class Moment:
     """Something that happens; its data are the example of the type's preset rule."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2, ai_orchestrator_service_pb2_grpc
+from reach.campaign.v1 import campaign_service_pb2, campaign_service_pb2_grpc
 from reach.events.v1 import event_service_pb2, event_service_pb2_grpc
 from reach.kf_session.v1 import kf_session_service_pb2, kf_session_service_pb2_grpc
 from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
@@ -19,19 +20,23 @@ from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
 from cli import demo_credentials
 from cli.common import SERVICES
 from cli.connect import calling_at
-from cli.demo.cast import CUSTOMER, GROUP, KF_ACCOUNT, PEOPLE, STORE, STORE_NAME
+from cli.demo.cast import CUSTOMER, GROUP, KF_ACCOUNT, OFFICE, PEOPLE, STORE, STORE_NAME
+from cli.identity import registry
 from cli.serving import build_of
 from sandbox.profile import Profile
 from sandbox.server import start
 from shared.hosting.host import Host
 from shared.process import Stop
+from shared.rpc.principal import EVERY_STORE, SCOPES
 from shared.settings import Settings, load
 from shared.telemetry import logs
 from shared.values import value_class
 
 LOG: Final = "suite.log"
+TOKEN: Final = "service.token"
 
 _AI = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
+_CAMPAIGN = campaign_service_pb2.DESCRIPTOR.services_by_name["CampaignService"]
 _EVENTS = event_service_pb2.DESCRIPTOR.services_by_name["EventService"]
 _KF = kf_session_service_pb2.DESCRIPTOR.services_by_name["KfSessionService"]
 _NOTIFIER = notifier_service_pb2.DESCRIPTOR.services_by_name["NotifierService"]
@@ -65,6 +70,8 @@ class Stage:
     events: Any
     kf: Any
     ai: Any
+    campaign: Mapping[str, Any]
+    """By person: campaigns are approved by people, with tokens of their own."""
     sandbox: Sandbox
     grpc: str
 
@@ -95,25 +102,44 @@ async def _set_up(stack: AsyncExitStack, home: str) -> Stage:
     sandbox = Sandbox(session, running.url)
     await sandbox.post("directory", _directory())
     chosen = _settings(home, running.url)
+    tokens = await _tokens(chosen)
     facts = await stack.enter_async_context(_suite(chosen))
     grpc = facts["grpc"]
     await demo_credentials.introduce(chosen, running.url, facts["http"])
-    channel = await stack.enter_async_context(calling_at(grpc, "notifier", _AI, _EVENTS, _KF, _NOTIFIER))
+    channel = await stack.enter_async_context(
+        calling_at(grpc, "notifier", _AI, _EVENTS, _KF, _NOTIFIER, token=tokens[""])
+    )
+    people = {
+        who: await stack.enter_async_context(calling_at(grpc, "campaign", _CAMPAIGN, token=tokens[who]))
+        for who in OFFICE
+    }
     return Stage(
         notifier_service_pb2_grpc.NotifierServiceStub(channel),
         event_service_pb2_grpc.EventServiceStub(channel),
         kf_session_service_pb2_grpc.KfSessionServiceStub(channel),
         ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceStub(channel),
+        {who: campaign_service_pb2_grpc.CampaignServiceStub(one) for who, one in people.items()},
         sandbox,
         grpc,
     )
 
 
+async def _tokens(chosen: Settings) -> Mapping[str, str]:
+    """Of the people in the office by their ids, and of the services among each other under ''."""
+    async with registry(chosen) as identities:
+        made = {who: await identities.create(who, "human", scopes, [STORE]) for who, scopes in OFFICE.items()}
+        made[""] = await identities.create("suite", "service", sorted(SCOPES), [EVERY_STORE])
+    (chosen.home / TOKEN).write_text(made[""])
+    return made
+
+
 def _settings(home: str, sandbox: str) -> Settings:
     """The same for everybody: what the environment sets is not asked."""
+    (Path(home) / TOKEN).touch(mode=0o600)
     chosen = load(
         {
             "REACH_HOME": home,
+            "REACH_SERVICE_TOKEN_FILE": str(Path(home) / TOKEN),
             "REACH_DEFAULT_STORE": STORE,
             "REACH_GRPC_LISTEN": "127.0.0.1:0",
             "REACH_HTTP_LISTEN": "127.0.0.1:0",
@@ -131,7 +157,10 @@ def _directory() -> dict[str, object]:
     return {
         "corp_id": demo_credentials.CORP_ID,
         "users": [{"userid": one.userid, "name": one.name} for one in PEOPLE.values()],
-        "apps": [{"agentid": demo_credentials.AGENT_ID, "name": "触达", "secret": demo_credentials.SECRET}],
+        "apps": [
+            {"agentid": demo_credentials.AGENT_ID, "name": "触达", "secret": demo_credentials.SECRET},
+            {"kind": "customer", "name": "客户联系", "secret": demo_credentials.CUSTOMER_SECRET},
+        ],
         "kf": {
             "secret": demo_credentials.KF_SECRET,
             "accounts": [{"open_kfid": KF_ACCOUNT, "name": f"{STORE_NAME}客服"}],

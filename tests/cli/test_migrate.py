@@ -12,9 +12,10 @@ def test_migrate_says_what_it_did_and_does_it_once(reach: Reach) -> None:
     assert "notifier: brought up to date" in first.out
     assert "kf_session: brought up to date" in first.out
     assert "ai_orchestrator: brought up to date" in first.out
+    assert "campaign: brought up to date" in first.out
     again = reach("migrate")
     assert again.code == 0
-    assert again.out.count("up to date already") == 4
+    assert again.out.count("up to date already") == 5
 
 
 def test_migrate_works_on_postgresql(reach: Reach, postgres_database: str) -> None:

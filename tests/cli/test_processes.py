@@ -91,16 +91,15 @@ def test_serve_without_a_broker_exits_2_and_lists_everything(reach: Reach) -> No
     assert any("REACH_CLOCK" in line for line in done.lines)
 
 
-@pytest.mark.parametrize("service", ["campaign", "nonsense"])
-def test_serve_says_which_services_there_are(reach: Reach, service: str) -> None:
-    done = reach("serve", service)
+def test_serve_says_which_services_there_are(reach: Reach) -> None:
+    done = reach("serve", "nonsense")
     assert done.code == 2
     assert len(done.lines) == 1
-    assert service in done.err
+    assert "nonsense" in done.err
     assert "notifier" in done.err
 
 
-@pytest.mark.parametrize("service", ["notifier", "ai_orchestrator"])
+@pytest.mark.parametrize("service", ["notifier", "ai_orchestrator", "campaign"])
 def test_serve_runs_one_service_over_the_broker(reach: Reach, amqp_vhost: str, service: str) -> None:
     where = {**PORTS, "REACH_AMQP_URL": amqp_vhost, "REACH_WECOM_BASE_URL": "http://127.0.0.1:9"}
     with start(reach, "serve", service, **where) as program:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from reach.ai_orchestrator.v1 import run_pb2
 from reach.notifier.v1 import explain_pb2
 
-from cli.stories import Language, tell
+from cli.stories import Language, tell, tell_runs
 
 
 @pytest.mark.parametrize(("lang", "change"), [("en", "→ make it urgent"), ("zh", "→ 设为 urgent")])
@@ -25,3 +26,16 @@ def test_the_smallest_change_stands_below_what_was_in_the_way(
     shown = capsys.readouterr().out
     assert change in shown
     assert shown.count("→") == 1
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "app6_note: completed"), ("zh", "app6_note：完成")])
+def test_a_run_is_told_in_the_terminal_s_language(
+    lang: Language, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = run_pb2.ExplainStep(
+        what="step", run_id="r1", text_zh="app6_note：完成", text_en="app6_note: completed"
+    )
+    tell_runs([step], lang)
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert shown.count("app6_note") == 1

@@ -16,8 +16,15 @@ BASE = {"ReachError"}
 # Raised by services that are not built yet; whoever builds one takes its reasons off this list.
 EXPECTED_LATER = {
     "APPROVAL_STALE": "campaign",
+    "AUDIENCE_EMPTY": "campaign",
+    "BLOCK_WORD": "campaign",
+    "CAPABILITY_MISSING": "campaign",
+    "CUSTOMER_REFUSED": "campaign",
+    "CUSTOMER_SECRET_MISSING": "campaign",
     "DISABLED": "campaign",
     "FOUR_EYES": "campaign",
+    "LIVE_NOT_CONFIRMED": "campaign",
+    "LOGIN_STALE": "campaign",
     "URL_NOT_ALLOWED": "campaign",
 }
 UNSEEN = {"TEMPLATE_UNSAFE"}

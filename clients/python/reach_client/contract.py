@@ -8,6 +8,7 @@ from typing import Final
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2
+from reach.campaign.v1 import campaign_service_pb2
 from reach.events.v1 import event_service_pb2
 from reach.kf_session.v1 import kf_session_service_pb2
 from reach.notifier.v1 import notifier_service_pb2
@@ -31,6 +32,7 @@ _METHODS: Final = {
     f"/{service.full_name}/{method.name}": method
     for file in (
         ai_orchestrator_service_pb2,
+        campaign_service_pb2,
         event_service_pb2,
         kf_session_service_pb2,
         notifier_service_pb2,
