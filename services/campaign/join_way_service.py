@@ -147,7 +147,7 @@ def to_way(way: Way) -> pb.JoinWay:
         store_id=way.store_id,
         status=STATUS.to_wire(way.status),
         spec=pb.JoinWaySpec(
-            scene=_SCENES.get(spec.scene),
+            scene=_SCENES[spec.scene],
             chat_ids=spec.chat_ids,
             remark=spec.remark,
             auto_create_room=spec.auto_create_room,
