@@ -56,7 +56,9 @@ class Fields:
     def numbers(self, key: str, least: int, most: int) -> tuple[int, ...]:
         """A list of whole numbers, none of them twice; empty where nothing stands there."""
         found = self.listed(key, 0, most - least + 1)
-        plain = all(isinstance(one, int) and not isinstance(one, bool) and least <= one <= most for one in found)
+        plain = all(
+            isinstance(one, int) and not isinstance(one, bool) and least <= one <= most for one in found
+        )
         if not plain or len(set(found)) != len(found):
             raise self.wrong(key, f"holds whole numbers from {least} to {most}, each once")
         return tuple(found)
@@ -70,7 +72,9 @@ class Fields:
             or not all(isinstance(one, int) and not isinstance(one, bool) for one in found)
             or not least <= found[0] <= found[1] <= most
         ):
-            raise self.wrong(key, f"is a least and a most within {least:,} and {most:,}, such as [{least}, {most}]")
+            raise self.wrong(
+                key, f"is a least and a most within {least:,} and {most:,}, such as [{least}, {most}]"
+            )
         return found[0], found[1]
 
     def choice(self, key: str, known: Collection[str]) -> str:

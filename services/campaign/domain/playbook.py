@@ -187,10 +187,10 @@ def conditioned(where: Mapping[str, Any], values: Mapping[str, Value]) -> dict[s
     if isinstance(asked, list):
         words = [word for one in asked for word in _words(_value(one, values))]
         return {name: words} if words else {}
-    found = _value(asked, values)
-    if isinstance(found, tuple):
-        return {name: list(found)} if found else {}
-    return {name: found} if found not in ("", None) else {}
+    plain = _value(asked, values)
+    if isinstance(plain, tuple):
+        return {name: list(plain)} if plain else {}
+    return {name: plain} if plain != "" else {}
 
 
 def _value(written: object, values: Mapping[str, Value]) -> object:

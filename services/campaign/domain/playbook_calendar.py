@@ -72,6 +72,11 @@ class Calendar:
                         yield found
             day += _DAY
 
+    def occurrence(self, place: Place) -> Occurrence | None:
+        """What stands at a place that ``occurrences`` has told of."""
+        day, number = place
+        return self._occurrence(number, self.playbook.steps[number], day)
+
     def window(self, step: Step, day: date) -> SendWindow:
         """The hours of *step* on *day* and the days behind it, and no others."""
         start, end = (one.time(self.values) for one in step.hours)

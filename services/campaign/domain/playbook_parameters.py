@@ -178,7 +178,9 @@ def _words(parameter: Parameter, said: str, today: date) -> Value:
     if found and not parameter.least <= len(found) <= parameter.most:
         raise _wrong(parameter, f"has {len(found)} words; write {parameter.least:,} to {parameter.most:,}")
     if any(len(word) > WORD_CHARS or not word.isprintable() for word in found):
-        raise _wrong(parameter, f"has a word of more than {WORD_CHARS} characters, or one that nobody can see")
+        raise _wrong(
+            parameter, f"has a word of more than {WORD_CHARS} characters, or one that nobody can see"
+        )
     return found
 
 

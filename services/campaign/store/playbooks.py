@@ -17,6 +17,7 @@ from services.campaign.store.playbook_tables import (
     playbook_run,
     playbook_told,
 )
+from services.campaign.store.writing_tables import candidate_set
 from shared.db.rows import dialect_of, insert_into
 from shared.values import value_class
 
@@ -162,13 +163,17 @@ async def stop(conn: AsyncConnection, run_id: str, by: str, comment: str, now: d
     await conn.execute(sa.update(playbook_run).where(playbook_run.c.id == run_id).values(values))
 
 
-async def happened(conn: AsyncConnection, what: Happened) -> bool:
-    """Write what became of a step on its day. False: that was written before, and stands."""
-    values = {name: getattr(what, name) for name in Happened.__dataclass_fields__}
-    insert = insert_into(dialect_of(conn), playbook_occurrence).values(
-        {**values, "day": str(what.day), "excluded": dict(what.excluded)}
-    )
+async def begin(conn: AsyncConnection, what: Happened) -> bool:
+    """Write that a step comes on its day, in the transaction of what becomes of it. False: that was seen to before."""
+    insert = insert_into(dialect_of(conn), playbook_occurrence).values(_happened(what))
     return bool((await conn.execute(insert.on_conflict_do_nothing())).rowcount)
+
+
+async def happened(conn: AsyncConnection, what: Happened) -> None:
+    """Write what became of it."""
+    t = playbook_occurrence.c
+    mine = sa.and_(t.run_id == what.run_id, t.day == str(what.day), t.step == what.step)
+    await conn.execute(sa.update(playbook_occurrence).where(mine).values(_happened(what)))
 
 
 async def occurrences(
@@ -227,12 +232,13 @@ async def settle_draft(
     await conn.execute(sa.update(playbook_draft).where(mine).values(values))
 
 
-async def writing(conn: AsyncConnection, after: str, limit: int) -> list[tuple[str, str]]:
-    """(campaign, candidate set) of drafts whose words are asked for, by campaign, those behind *after*."""
+async def written(conn: AsyncConnection, after: str, limit: int) -> list[str]:
+    """Campaigns whose words were asked for and are there, or will not come; by id, those behind *after*."""
     t = playbook_draft.c
-    query = sa.select(t.campaign_id, t.set_id).where(t.status == WRITING, t.campaign_id > after)
-    found = await conn.execute(query.order_by(t.campaign_id).limit(limit))
-    return [(row.campaign_id, row.set_id) for row in found]
+    over = (candidate_set.c.id == t.set_id) & candidate_set.c.finished_at.is_not(None)
+    query = sa.select(t.campaign_id).join(candidate_set, over)
+    query = query.where(t.status == WRITING, t.campaign_id > after).order_by(t.campaign_id).limit(limit)
+    return list((await conn.execute(query)).scalars())
 
 
 async def drafts(
@@ -248,7 +254,7 @@ async def drafts(
     return found
 
 
-async def waiting(conn: AsyncConnection, run_ids: Collection[str]) -> Mapping[str, Mapping[str, int]]:
+async def counted(conn: AsyncConnection, run_ids: Collection[str]) -> Mapping[str, Mapping[str, int]]:
     """How many drafts there are by state, by run."""
     t, found = playbook_draft.c, dict[str, dict[str, int]]()
     query = sa.select(t.run_id, t.status, sa.func.count().label("n")).where(t.run_id.in_(sorted(run_ids)))
@@ -284,6 +290,11 @@ def _run(row: Any) -> Run:
         "next_day": date.fromisoformat(row["next_day"]) if row["next_day"] else None,
     }
     return Run(**{**row, **days})
+
+
+def _happened(what: Happened) -> dict[str, Any]:
+    values = {name: getattr(what, name) for name in Happened.__dataclass_fields__}
+    return {**values, "day": str(what.day), "excluded": dict(what.excluded)}
 
 
 def _draft(row: Any) -> Draft:
