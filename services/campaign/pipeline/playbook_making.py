@@ -88,7 +88,7 @@ class Making:
         here = [one.chat_id for one in chosen.included if may is None or one.chat_id in may]
         left = [chat_id for chat_id in here if chat_id not in before]
         excluded = Counter(
-            one.reason
+            str(one.reason)
             for one in chosen.excluded
             if one.group.chat_id not in before and (may is None or one.group.chat_id in may)
         )

@@ -166,7 +166,8 @@ async def stop(conn: AsyncConnection, run_id: str, by: str, comment: str, now: d
 async def begin(conn: AsyncConnection, what: Happened) -> bool:
     """Write that a step comes on its day, in the transaction of what becomes of it. False: that was seen to before."""
     insert = insert_into(dialect_of(conn), playbook_occurrence).values(_happened(what))
-    return bool((await conn.execute(insert.on_conflict_do_nothing())).rowcount)
+    new = insert.on_conflict_do_nothing().returning(playbook_occurrence.c.run_id)
+    return (await conn.execute(new)).one_or_none() is not None
 
 
 async def happened(conn: AsyncConnection, what: Happened) -> None:
