@@ -105,7 +105,18 @@ class _Reading:
         )
         draft.closed()
         top.closed()
+        self._timely(found)
         return found
+
+    def _timely(self, found: Playbook) -> None:
+        """The hours by which it goes where nobody says otherwise are in order."""
+        times = [one for one in found.parameters if one.kind is Kind.TIME]
+        if all(one.default for one in times):
+            try:
+                found.check({one.name: value_of(one, one.default, _SAMPLE_DAY) for one in times})
+            except Invalid as refusal:
+                wrong = refusal.violations[0]
+                raise self._top.wrong(wrong.field, wrong.description) from None
 
     def _parameter(self, one: Fields) -> Parameter:
         name = one.text("name", most=40)
@@ -226,10 +237,10 @@ class _Reading:
             samples = {name: _sample(known, most=most) for name, known in self._known.items()}
             try:
                 if where:
-                    audience.read({"where": conditioned(where, samples)}, "where")
+                    audience.read({"where": conditioned(where, samples)}, "filter")
             except Invalid as refusal:
                 wrong = refusal.violations[0]
-                raise one.wrong(wrong.field, wrong.description) from None
+                raise one.wrong(wrong.field.removeprefix("filter."), wrong.description) from None
         return where
 
     def _shows(self, one: Fields, key: str, template: str) -> None:

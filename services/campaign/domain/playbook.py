@@ -140,12 +140,18 @@ class Playbook:
     """The content that it was read from."""
 
     def check(self, values: Mapping[str, Value]) -> None:
-        """Raises Invalid where hours end before they begin."""
-        for step in self.steps:
-            start, end = step.hours
-            if end.time(values) <= start.time(values):
-                field = f"parameters.{end.name or start.name}"
-                raise Invalid.field(field, f"{step.title}: the hours end before they begin")
+        """Raises Invalid where hours end before they begin, or begin before anything is drafted."""
+        for number, step in enumerate(self.steps):
+            start, end = (one.time(values) for one in step.hours)
+            if end <= start:
+                name = step.hours[1].name or step.hours[0].name
+                raise _untimely(
+                    name, f"steps[{number}].hours", f"{step.title}: the hours end before they begin"
+                )
+            if not self.draft_days_before and start < self.draft_at.time(values):
+                name = self.draft_at.name or step.hours[0].name
+                text = f"{step.title}: the hours begin at {start:%H:%M}, before its campaign is drafted"
+                raise _untimely(name, "draft.at", text)
 
     def shown(self, values: Mapping[str, Value]) -> dict[str, str]:
         """The parameters as texts show them."""
@@ -191,6 +197,10 @@ def conditioned(where: Mapping[str, Any], values: Mapping[str, Value]) -> dict[s
     if isinstance(plain, tuple):
         return {name: list(plain)} if plain else {}
     return {name: plain} if plain != "" else {}
+
+
+def _untimely(parameter: str, place: str, description: str) -> Invalid:
+    return Invalid.field(f"parameters.{parameter}" if parameter else place, description)
 
 
 def _value(written: object, values: Mapping[str, Value]) -> object:

@@ -32,7 +32,7 @@ from shared.secrets import SecretKey
 from shared.settings import load
 from shared.telemetry.metrics import Metrics
 from shared.wecom.client import WeComClient
-from tests.campaign.approval.house import LOCATIONS, Caps, Follow, Start, Tokens
+from tests.campaign.approval.house import Caps, Follow, Start, Tokens
 from tests.campaign.writing.room import Script
 
 STORE = "s1"

@@ -422,4 +422,4 @@ async def test_the_same_key_starts_one_run(house: House):
         await house.start("warm_up", {**WARM_UP, "event": "店庆"}, key="k1")
     assert caught.value.reason == "IDEMPOTENCY_KEY_REUSED"
     assert len(await house.rows(playbook_run)) == 1
-    assert STORE == (await house.view(first)).run.store_id
+    assert (await house.view(first)).run.store_id == STORE
