@@ -72,7 +72,7 @@ def test_a_step_counted_from_an_event_falls_on_its_day_by_the_clocks_of_the_zone
         assert started_at <= one.opens_at < one.closes_at
         assert calendar.occurrence(one.place) == one
     planned = {(event - DAY * days, number) for number, days in ((1, 30), (0, 7), (2, 0))}
-    for day, number in planned - {one.place for one in found}:
+    for day, _ in planned - {one.place for one in found}:
         # What does not come is over before it begins, or is a day that the zone never had.
         shuts = datetime.combine(day, time(18), ZoneInfo(zone))
         assert day < start or shuts <= started_at or shuts.astimezone(UTC).astimezone(ZoneInfo(zone)) != shuts
