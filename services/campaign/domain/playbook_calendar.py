@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from services.campaign.domain.playbook import Anchor, Playbook, Step, conditioned
 from services.campaign.domain.playbook_parameters import Value
 from services.campaign.domain.window import Hours, SendWindow, openings
-from shared.db.types import instant_text
 from shared.values import value_class
 
 _DAY: Final = timedelta(days=1)
@@ -144,7 +143,7 @@ class Calendar:
         oldest = newest - _DAY * step.late.number(self.values)
         return {
             "created": {
-                "start": instant_text(self.at(oldest, _MIDNIGHT)),
-                "end": instant_text(self.at(newest + _DAY, _MIDNIGHT)),
+                "start": self.at(oldest, _MIDNIGHT).isoformat(),
+                "end": self.at(newest + _DAY, _MIDNIGHT).isoformat(),
             }
         }
