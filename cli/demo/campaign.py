@@ -5,15 +5,23 @@ Owners are asked and confirm, or do not; what the platform did with every group 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import grpc
-from reach.campaign.v1 import approval_pb2, audience_pb2, campaign_pb2, candidate_pb2, group_pb2
-from reach.campaign.v1 import preview_pb2, report_pb2, running_pb2, writing_pb2
+from reach.campaign.v1 import (
+    approval_pb2,
+    audience_pb2,
+    campaign_pb2,
+    candidate_pb2,
+    group_pb2,
+    preview_pb2,
+    report_pb2,
+    running_pb2,
+    writing_pb2,
+)
 
 from cli.demo.cast import (
     APPROVER,
@@ -21,16 +29,15 @@ from cli.demo.cast import (
     CANDIDATES,
     GROUP_OWNERS,
     GROUPS,
-    PEOPLE,
     STORE,
     THEME,
     WRITER,
 )
 from cli.demo.scenes import Scene, until
-from cli.demo.show import Show, brief
+from cli.demo.show import Show
 from cli.demo.stage import Stage
 from cli.demo.verdict import Arrival
-from services.ai_orchestrator.domain.copywriting import APP
+from services.ai_orchestrator.usecases.copywriting import CUSTOMER_CAMPAIGN
 from shared.rpc.fields import to_duration, to_timestamp
 from shared.rpc.status import from_call
 
@@ -116,7 +123,8 @@ class Campaign(Scene):
         request.update_mask.paths.append("content")
         await self._refuse("word", self._writer.UpdateCampaign(request))
         await self._stage.sandbox.post(
-            "ai/apps", {"app_id": APP, "replies": [{"candidates": [{"text": one} for one in CANDIDATES]}]}
+            "ai/apps",
+            {"app_id": CUSTOMER_CAMPAIGN, "replies": [{"candidates": [{"text": one} for one in CANDIDATES]}]},
         )
         asked = candidate_pb2.GenerateContentRequest(campaign_id=self._id, candidate_count=len(CANDIDATES))
         found = (await self._writer.GenerateContent(asked)).candidate_set
