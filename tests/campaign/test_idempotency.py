@@ -62,7 +62,7 @@ async def _hash(office: Office, campaign_id: str) -> str:
 async def _cases(office: Office) -> dict[str, Case]:
     """Every method with a request that is new, and the part of it that another one has otherwise."""
     writer = office[WRITER]
-    chat_id, another, *_ = await office.have_groups()
+    chat_id, *_ = await office.have_groups()
     spec = campaign_pb2.CampaignSpec(name="a", theme="上新", audience=audience_pb2.Audience(every_group=True))
     draft, second = await office.drafted(theme="上新"), await office.drafted()
     submitted, to_reject, to_cancel = [await _submitted(office) for _ in range(3)]
