@@ -20,6 +20,8 @@ from reach.campaign.v1 import (
     preview_pb2,
     report_pb2,
     running_pb2,
+    target_pb2,
+    top_up_pb2,
     writing_pb2,
 )
 
@@ -29,12 +31,13 @@ from cli.demo.cast import (
     CANDIDATES,
     GROUP_OWNERS,
     GROUPS,
+    PEOPLE,
     STORE,
     THEME,
     WRITER,
 )
 from cli.demo.scenes import Scene, until
-from cli.demo.show import Show
+from cli.demo.show import Show, brief
 from cli.demo.stage import Stage
 from cli.demo.verdict import Arrival
 from services.ai_orchestrator.usecases.copywriting import CUSTOMER_CAMPAIGN
@@ -60,6 +63,7 @@ class Campaign(Scene):
         self._writer, self._approver = stage.campaign[WRITER], stage.campaign[APPROVER]
         self._id = ""
         self._refused: dict[str, str] = {}
+        self._said = ""
         self._dry: Any = None
         self._sends_of_dry = -1
         self._report: Any = None
@@ -181,10 +185,79 @@ class Campaign(Scene):
         except grpc.RpcError as error:
             told = from_call(error)
             self._refused[what] = told.reason
-            self._refused[f"{what} text"] = str(told)
+            self._said = self._said or "; ".join(one.description for one in told.violations)
 
     async def _sends(self) -> Sequence[Mapping[str, Any]]:
         """Tasks at the platform."""
         listed = await self._stage.sandbox.get("mass-sends")
         sends: Sequence[Mapping[str, Any]] = listed["mass_sends"]
         return sends
+
+    async def judge(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """What was wrong."""
+        confirmed = [chat for chat, (owner, _) in GROUPS.items() if GROUP_OWNERS[owner] == "at_once"]
+        wrong = [
+            f"{what} was to be refused with {reason}, not {self._refused.get(what, 'taken')}"
+            for what, reason in (("word", "BLOCK_WORD"), ("approval", "FOUR_EYES"))
+            if self._refused.get(what) != reason
+        ]
+        if self._sends_of_dry or self._dry.funnel.asked != len(GROUPS):
+            wrong.append(
+                f"the dry run was to ask for {len(GROUPS)} groups and send nothing; it made "
+                f"{self._sends_of_dry} tasks and asked for {self._dry.funnel.asked}"
+            )
+        if sorted(one.to for one in arrivals) != sorted(confirmed):
+            wrong.append(
+                f"{len(confirmed)} groups were to read it once, and {[one.to for one in arrivals]} did"
+            )
+        wrong += [f"{one.to} read other words" for one in arrivals if one.text != CANDIDATES[0]]
+        return wrong or await self._tell()
+
+    async def _tell(self) -> list[str]:
+        report, sends = self._report, await self._sends()
+        theirs = judge_report(report, sends)
+        if theirs:
+            return theirs
+        top_up = await self._writer.TopUpCampaign(top_up_pb2.TopUpCampaignRequest(campaign_id=self._id))
+        funnel = report.funnel
+        self._show.good(f"{PEOPLE[WRITER].name} wrote to {funnel.included} customer groups:")
+        self._show.line(f"    {brief(BLOCKED, SHOWN)}")
+        self._show.line(f"    refused with BLOCK_WORD: {self._said}")
+        self._show.line(f"    {brief(CANDIDATES[0], SHOWN)}")
+        self._show.line(
+            f"    written by an application; approved by {PEOPLE[APPROVER].name}, "
+            f"as {PEOPLE[WRITER].name} was refused with FOUR_EYES"
+        )
+        self._show.line(f"    dry run: {self._dry.funnel.asked} groups, nothing at the platform")
+        self._show.line(
+            f"    next morning: {len(sends)} owners asked, {funnel.sent} groups reached, "
+            f"{report.reminder_count} reminders"
+        )
+        for row in report.outcomes:
+            word = (
+                row.reason or target_pb2.TargetStatus.Name(row.status).removeprefix("TARGET_STATUS_").lower()
+            )
+            self._show.line(f"    {row.count} not: {word}")
+        self._show.line(
+            f"  the report agrees with the platform; a top-up for {top_up.group_count} "
+            "is a draft that waits for approval"
+        )
+        return []
+
+
+def judge_report(report: report_pb2.CampaignReport, sends: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What differs between a report and the platform's own tasks."""
+    rows = [row for one in sends for row in one["outcomes"]]
+    sent = sum(row["outcome"] == "sent" for row in rows)
+    asked = len({row["chat_id"] for row in rows})
+    wrong = []
+    if len(rows) != asked:
+        wrong.append(f"{len(rows) - asked} groups were asked for twice")
+    if (asked, sent) != (report.funnel.asked, report.funnel.sent):
+        wrong.append(
+            f"the platform asked for {asked} groups and sent to {sent}; "
+            f"the report says {report.funnel.asked} and {report.funnel.sent}"
+        )
+    if not report.final:
+        wrong.append("the campaign's report is not final")
+    return wrong

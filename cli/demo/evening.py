@@ -13,6 +13,7 @@ from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 
 from cli.common import FAILED
+from cli.demo.campaign import Campaign
 from cli.demo.cast import (
     BUSY,
     EVENING,
@@ -38,7 +39,7 @@ from services.notifier.assembly import presets
 from shared.process import Stop, run
 from shared.rpc.fields import to_struct
 
-SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer, Club)
+SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer, Club, Campaign)
 """In the order in which they are played."""
 
 PATIENCE: Final = 12.0
