@@ -32,6 +32,7 @@ from cli.demo.cast import (
     GROUP_OWNERS,
     GROUPS,
     PEOPLE,
+    STAFF,
     STORE,
     THEME,
     WRITER,
@@ -58,6 +59,8 @@ _READ = group_pb2.SYNC_STATUS_FINISHED
 class Campaign(Scene):
     """Groups of customers, each asked through its owner."""
 
+    MARK = "群发待审批"
+
     def __init__(self, stage: Stage, show: Show) -> None:
         super().__init__(stage, show)
         self._writer, self._approver = stage.campaign[WRITER], stage.campaign[APPROVER]
@@ -69,11 +72,11 @@ class Campaign(Scene):
         self._report: Any = None
 
     def owns(self, arrival: Arrival) -> bool:
-        """Whatever customers read in their groups."""
-        return arrival.to in GROUPS
+        """Whatever customers read in their groups, and what the manager is told."""
+        return arrival.to in GROUPS or super().owns(arrival)
 
     async def play(self) -> int:
-        """The messages that are due: one for each group whose owner confirms."""
+        """The messages that are due: one for each group whose owner confirms, and the manager's."""
         await self._have_groups()
         now = datetime.fromisoformat((await self._stage.sandbox.get("clock"))["now"]).astimezone(ZONE)
         hour, minute = BEGINS
@@ -85,7 +88,7 @@ class Campaign(Scene):
         await self._writer.RunCampaign(request)
         await self._stage.sandbox.post("clock", {"set": begins.isoformat()})
         await self._follow()
-        return sum(GROUP_OWNERS[owner] == "at_once" for owner, _ in GROUPS.values())
+        return 1 + sum(GROUP_OWNERS[owner] == "at_once" for owner, _ in GROUPS.values())
 
     async def _have_groups(self) -> None:
         """Groups at the platform, and owners with their habits; read by a sync."""
