@@ -209,11 +209,13 @@ class Campaign(Scene):
                 f"the dry run was to ask for {len(GROUPS)} groups and send nothing; it made "
                 f"{self._sends_of_dry} tasks and asked for {self._dry.funnel.asked}"
             )
-        if sorted(one.to for one in arrivals) != sorted(confirmed):
-            wrong.append(
-                f"{len(confirmed)} groups were to read it once, and {[one.to for one in arrivals]} did"
-            )
-        wrong += [f"{one.to} read other words" for one in arrivals if one.text != CANDIDATES[0]]
+        read = [one for one in arrivals if one.to in GROUPS]
+        if sorted(one.to for one in read) != sorted(confirmed):
+            wrong.append(f"{len(confirmed)} groups were to read it once, and {[one.to for one in read]} did")
+        wrong += [f"{one.to} read other words" for one in read if one.text != CANDIDATES[0]]
+        told = [one.to for one in arrivals if one not in read]
+        if told != [STAFF["manager"][0].userid]:
+            wrong.append(f"the manager was to be told that it waits for approval, and {told} were")
         return wrong or await self._tell()
 
     async def _tell(self) -> list[str]:
