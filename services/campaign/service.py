@@ -12,6 +12,7 @@ from services.campaign import (
     audit_service,
     group_service,
     join_way_service,
+    target_service,
     writing_side,
 )
 from services.campaign.approval_service import ApprovalMethods
@@ -25,6 +26,7 @@ from services.campaign.groups_side import GroupsSide
 from services.campaign.join_way_service import JoinWayMethods
 from services.campaign.material_service import MaterialMethods
 from services.campaign.sending_side import SendingSide
+from services.campaign.target_service import TargetMethods
 from services.campaign.usecases.campaigns import Campaigns
 from services.campaign.writing_service import WritingMethods
 from services.campaign.writing_side import WritingSide
@@ -40,6 +42,7 @@ SCOPES: Final[Mapping[str, str]] = {
     **writing_side.SCOPES,
     **approval_service.SCOPES,
     **audit_service.SCOPES,
+    **target_service.SCOPES,
 }
 """The scope each method needs; one that is missing here is denied."""
 
@@ -63,6 +66,7 @@ class CampaignServicer(
     CandidateMethods,
     ApprovalMethods,
     AuditMethods,
+    TargetMethods,
 ):
     """See campaign_service.proto."""
 
