@@ -106,6 +106,8 @@ audience_target = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),  # the fact that decided
 )
 
+sa.Index("audience_target_of_group", audience_target.c.chat_id, audience_target.c.campaign_id)
+
 approval = sa.Table(
     "approval",
     metadata,
@@ -246,6 +248,8 @@ run_left_out = sa.Table(
     sa.Column("reason", Id, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),  # the fact that decided
 )
+
+sa.Index("run_left_out_of_group", run_left_out.c.chat_id)
 
 top_up_group = sa.Table(
     "top_up_group",

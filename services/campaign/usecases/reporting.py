@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Final
 
 from services.campaign.domain import report, table
 from services.campaign.domain.campaign import Spec
@@ -14,6 +12,7 @@ from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.domain.report import Funnel, Outcome, OwnerResult, Prompt, Segment, Taken
 from services.campaign.domain.table import Line
 from services.campaign.pipeline.holding import looked_at
+from services.campaign.pipeline.ports import Reminders
 from services.campaign.store import campaigns, reporting, targets
 from services.campaign.store.campaigns import Kept
 from services.campaign.store.reporting import Handed
@@ -25,14 +24,6 @@ from shared.values import value_class
 
 PAGE: Final = 1000
 """Groups of one part of a table: as many are in memory at once."""
-
-
-class Reminders(Protocol):
-    """Whoever reminds owners (room: reconciling)."""
-
-    async def given(self, conn: AsyncConnection, run_id: str) -> Mapping[str, int]:
-        """How often each task of a run was reminded of; those that never were may be missing."""
-        ...
 
 
 @value_class

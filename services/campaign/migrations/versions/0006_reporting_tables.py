@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "chat_id"),
     )
+    op.create_index("run_left_out_of_group", "run_left_out", ["chat_id"], unique=False)
+    op.create_index("audience_target_of_group", "audience_target", ["chat_id", "campaign_id"], unique=False)
     op.create_table(
         "top_up_group",
         sa.Column("parent_id", Id, nullable=False),
@@ -55,5 +57,6 @@ def downgrade() -> None:
     op.drop_index("campaign_target_of_owner", table_name="campaign_target")
     op.drop_index("campaign_target_by_outcome", table_name="campaign_target")
     op.drop_index("campaign_of_parent", table_name="campaign")
+    op.drop_index("audience_target_of_group", table_name="audience_target")
     op.drop_table("top_up_group")
     op.drop_table("run_left_out")
