@@ -20,6 +20,7 @@ from services.campaign.pipeline import group_sync, pacing, reading_pace
 from services.campaign.pipeline.counting import ReceiptCaps
 from services.campaign.pipeline.moving import Moving
 from services.campaign.reconciling_side import reconciling_side
+from services.campaign.reporting_side import reporting_side
 from services.campaign.sending_side import sending_side
 from services.campaign.service import SERVICE, CampaignServicer
 from services.campaign.writing_side import writing_side
@@ -145,8 +146,9 @@ async def build(resources: Resources) -> Service:
         group_sync.RATE_KEY: groups.syncing.limits,
     }
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
+    reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
     servicer = CampaignServicer(
-        groups, writing, approval, sending, resources.tokens, clock, settings.default_store
+        groups, writing, approval, sending, reporting, resources.tokens, clock, settings.default_store
     )
     if database.dialect == "sqlite":
         # The home is locked to this process: whoever held a lease before is gone.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.campaign import explain_service, report_service, target_service
-from services.campaign.pipeline.ports import Reminders
 from services.campaign.usecases.campaigns import Campaigns
 from services.campaign.usecases.explaining import Explaining
 from services.campaign.usecases.reporting import Reporting
@@ -36,14 +35,13 @@ class ReportingSide:
 def reporting_side(
     database: Database,
     writing: Campaigns,
-    reminders: Reminders,
     audit: AuditLog,
     clock: Clock,
     customer: Customer,
 ) -> ReportingSide:
     """Wire it."""
     return ReportingSide(
-        Reporting(database, reminders, clock, qps=customer.send_qps),
+        Reporting(database, clock, qps=customer.send_qps),
         ToppingUp(database, writing, audit, clock),
-        Explaining(database, reminders),
+        Explaining(database),
     )

@@ -111,10 +111,10 @@ def of_task(about: About, task: TaskTold) -> Text:
 
 def of_owner(about: About, task: TaskTold) -> Text:
     """Of a task that its owner has still to confirm; nothing where there is nothing to confirm."""
-    waiting = task.groups.get(TargetStatus.AWAITING_OWNER, 0)
-    if task.made_at is None or not waiting:
+    ends = task.until(about)
+    if ends is None or not task.groups.get(TargetStatus.AWAITING_OWNER):
         return "", ""
-    until = about.when(task.made_at + about.spec.confirm_within)
+    until = about.when(ends)
     return (
         f"请 {task.owner} 在企业微信中确认，期限{until}（RemindOwners可提醒）",
         f"{task.owner} has to confirm it in WeCom until {until} (RemindOwners reminds them)",

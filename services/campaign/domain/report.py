@@ -21,6 +21,8 @@ from shared.values import value_class
 
 CONFIRMED_RAW: Final = frozenset({1, 2, 3})
 """What the platform says of groups whose owner has confirmed: sent, not a friend any more, limit reached."""
+UNSURE: Final = frozenset({"unknown_status", "task_not_found"})
+"""Reasons of refused groups whose owners were asked: nobody can say that it was not sent to them."""
 SEGMENTS: Final = 50
 """Labels that a report names."""
 
@@ -49,6 +51,8 @@ class Cell:
     raw_status: int | None
     made: bool
     """Whether their tasks were made."""
+    later: bool
+    """Whether what is known of them became known after that."""
     count: int
     example: str
     """What was said about one of them."""
@@ -61,7 +65,9 @@ class Cell:
         if self.status in _NOT_ASKED or not self.made:
             return False
         # A group that our own check took out, or the platform left out, is in a made task's rows without being in it.
-        return self.status is TargetStatus.CANCELLED or self.raw_status is not None
+        if self.status is TargetStatus.CANCELLED or self.raw_status is not None:
+            return True
+        return self.reason in UNSURE if self.status is TargetStatus.REFUSED else self.later
 
     @property
     def confirmed(self) -> bool:
@@ -126,8 +132,8 @@ class TaskFacts:
     confirmed: bool
     awaiting: int
     """Groups whose owner has still to confirm."""
-    first_sent_at: datetime | None
-    """By the platform's clock."""
+    confirmed_at: datetime | None
+    """When its owner confirmed first, by the platform's clock."""
 
     @property
     def asked(self) -> bool:
@@ -136,11 +142,11 @@ class TaskFacts:
 
     @property
     def took(self) -> timedelta | None:
-        """From being asked to the first group; None where it was not confirmed, or not sent to any."""
-        if self.made_at is None or self.first_sent_at is None:
+        """From being asked to confirming; None where it was not confirmed."""
+        if self.made_at is None or self.confirmed_at is None:
             return None
         # Two clocks, of which one counts in whole seconds.
-        return max(self.first_sent_at - self.made_at, timedelta(0))
+        return max(self.confirmed_at - self.made_at, timedelta(0))
 
 
 @value_class

@@ -125,6 +125,16 @@ class Tried:
 
 
 @value_class
+class Reminded:
+    """One reminder of an owner."""
+
+    by: str
+    outcome: str
+    """'' while it is under way."""
+    at: datetime
+
+
+@value_class
 class TaskTold:
     """An owner's task."""
 
@@ -142,8 +152,16 @@ class TaskTold:
     created_at: datetime
     updated_at: datetime
     made_at: datetime | None
+    confirm_by: datetime | None
+    confirmed_at: datetime | None
     tries: Sequence[Tried]
-    reminders: int = 0
+    reminders: Sequence[Reminded]
+
+    def until(self, about: About) -> datetime | None:
+        """Until when its owner may confirm; None where they were not asked."""
+        if self.made_at is None:
+            return None
+        return self.confirm_by or self.made_at + about.spec.confirm_within
 
 
 @value_class

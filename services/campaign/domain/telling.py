@@ -21,7 +21,7 @@ from services.campaign.domain.story import (
     TaskTold,
     Written,
 )
-from services.campaign.domain.words import HOLDS, HOW, STATUSES, TARGETS, TASKS, Text, because, told
+from services.campaign.domain.words import HOLDS, HOW, REMINDED, STATUSES, TARGETS, TASKS, Text, because, told
 
 
 def of_campaign(
@@ -162,21 +162,26 @@ def _task_steps(about: About, task: TaskTold) -> Iterator[Step]:
             f"request {one.number}: {outcome}{code.replace('，', ', ')}{detail}",
             one.at,
         )
-    if task.made_at is not None:
-        until = about.when(task.made_at + about.spec.confirm_within)
+    ends = task.until(about)
+    if task.made_at is not None and ends is not None:
+        until = about.when(ends)
         yield Step(
             "asked",
             f"已请 {task.owner} 确认（平台任务 {task.msgid}），期限{until}",
             f"{task.owner} was asked (the platform's task {task.msgid}), until {until}",
             task.made_at,
         )
-    if task.reminders:
+    for two in task.reminders:
+        how_zh, how_en = told(REMINDED, two.outcome)
+        by_zh, by_en = (f"（{two.by}）", f" ({two.by})") if two.by else ("", "")
         yield Step(
             "reminded",
-            f"已提醒 {task.owner} {task.reminders}次",
-            f"{task.owner} was reminded {task.reminders} times",
-            task.updated_at,
+            f"提醒 {task.owner}{by_zh}：{how_zh}",
+            f"a reminder for {task.owner}{by_en}: {how_en}",
+            two.at,
         )
+    if task.confirmed_at is not None:
+        yield Step("confirmed", f"{task.owner} 已确认", f"{task.owner} confirmed", task.confirmed_at)
     if task.status is TaskStatus.DEFERRED:
         zh, en = told(HOLDS, task.hold_reason)
         due = about.when(task.due_at)

@@ -59,6 +59,11 @@ REASONS: Final[Mapping[str, Text]] = {
     "silent": ("群长期沉默", "nobody joined or left for long"),
     "no_slot_today": ("今日接收额度已满", "it has received as many mass messages as it may"),
     "other_store": ("属于其他门店", "it belongs to another store"),
+    "platform_limit": ("平台称群接收已达上限", "the platform says that the group is full"),
+    "platform_gone": ("平台称已不在群内", "the platform says that the group is gone"),
+    "unknown_status": ("平台返回未知状态", "the platform says what nobody understands"),
+    "task_not_found": ("平台不认识此任务", "the platform does not know its task any more"),
+    "cancelled_at_platform": ("已在平台停止", "it was stopped at the platform"),
     "left_out": ("平台未接受此群", "the platform left it out of the task"),
     # of tasks
     "no_group_left": ("没有可发送的群", "none of its groups could be sent to any more"),
@@ -90,6 +95,13 @@ HOLDS: Final[Mapping[str, Text]] = {
     ),
     "renew_token": ("正在更新凭证", "its token is being renewed"),
     "renew_media": ("正在重新上传附件", "its files are being uploaded anew"),
+}
+REMINDED: Final[Mapping[str, Text]] = {
+    "": ("进行中", "under way"),
+    "given": ("已发出", "given"),
+    "unknown": ("可能已发出", "it may have been given"),
+    "refused": ("平台拒绝", "the platform refused it"),
+    "dropped": ("不再需要", "not wanted any more"),
 }
 TARGETS: Final[Mapping[str, Text]] = {
     "planned": ("尚未请群主确认", "its owner was not asked yet"),

@@ -138,14 +138,6 @@ class Follow(Protocol):
         ...
 
 
-class Reminders(Protocol):
-    """Whoever reminds owners (room: reconciling)."""
-
-    async def given(self, conn: AsyncConnection, run_id: str) -> Mapping[str, int]:
-        """How often each task of a run was reminded of; those that never were may be missing."""
-        ...
-
-
 class MediaAnswer(Protocol):
     """What the platform calls files, or why there is no saying."""
 

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
-from services.campaign.domain.story import TaskTold, Tried
+from services.campaign.domain.story import Reminded, TaskTold, Tried
+from services.campaign.store import reminders
 from services.campaign.store.campaign_tables import (
     audience_target,
     campaign,
@@ -19,6 +20,7 @@ from services.campaign.store.campaign_tables import (
     run_left_out,
     task_attempt,
 )
+from services.campaign.store.follow_tables import task_follow
 from shared.values import value_class
 
 
@@ -51,6 +53,10 @@ async def task(conn: AsyncConnection, task_id: str) -> KeptTask | None:
             break
     if found is None:
         return None
+    f = task_follow.c
+    followed = sa.select(f.confirm_by, f.confirmed_at).where(f.id == found["id"])
+    follow = (await conn.execute(followed)).one_or_none()
+    given = await reminders.of(conn, [found["id"]])
     return KeptTask(
         found["campaign_id"],
         found["run_id"],
@@ -69,7 +75,10 @@ async def task(conn: AsyncConnection, task_id: str) -> KeptTask | None:
             created_at=found["created_at"],
             updated_at=found["updated_at"],
             made_at=found["made_at"],
+            confirm_by=None if follow is None else follow.confirm_by,
+            confirmed_at=None if follow is None else follow.confirmed_at,
             tries=await _tries(conn, found["id"]),
+            reminders=[Reminded(one.by, one.outcome, one.asked_at) for one in given.get(found["id"], ())],
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.campaign.domain.following import Reminded
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.domain.report import CONFIRMED_RAW, Cell, Prompt, TaskFacts
@@ -22,6 +23,7 @@ from services.campaign.store.campaign_tables import (
     run_left_out,
     top_up_group,
 )
+from services.campaign.store.follow_tables import task_follow, task_reminder
 from services.campaign.store.group_tables import group_label
 from services.campaign.store.tasks import Run, some_of
 from services.campaign.store.writing_tables import candidate, candidate_set
@@ -106,10 +108,17 @@ async def excluded_of(conn: AsyncConnection, run: Run, chat_id: str) -> Excluded
     return None if row is None else Excluded(**row)
 
 
+def _when() -> tuple[sa.Label[bool], sa.Label[bool]]:
+    """Whether a group's task was made, and whether what is known of the group became known after that."""
+    t, k = campaign_target.c, owner_task.c
+    later = sa.func.coalesce(t.updated_at > k.made_at, sa.false())
+    return k.made_at.is_not(None).label("made"), later.label("later")
+
+
 async def cells(conn: AsyncConnection, run_id: str) -> list[Cell]:
     """The groups of a run, those that are alike counted together."""
     t, k = campaign_target.c, owner_task.c
-    alike = (t.status, t.reason, t.errcode, t.raw_status, k.made_at.is_not(None).label("made"))
+    alike = (t.status, t.reason, t.errcode, t.raw_status, *_when())
     query = (
         sa.select(*alike, sa.func.count().label("count"), sa.func.max(t.error).label("example"))
         .join_from(campaign_target, owner_task, k.id == t.task_id)
@@ -123,7 +132,7 @@ async def labelled_cells(conn: AsyncConnection, run_id: str) -> Mapping[str, Seq
     """The same by label; a group with two labels is counted with both, one without any under ''."""
     t, k, g = campaign_target.c, owner_task.c, group_label.c
     label = sa.func.coalesce(g.label, sa.literal_column("''"))
-    alike = (label.label("label"), t.status, t.raw_status, k.made_at.is_not(None).label("made"))
+    alike = (label.label("label"), t.status, t.reason, t.raw_status, *_when())
     query = (
         sa.select(*alike, sa.func.count().label("count"))
         .select_from(
@@ -135,17 +144,24 @@ async def labelled_cells(conn: AsyncConnection, run_id: str) -> Mapping[str, Seq
     found: dict[str, list[Cell]] = defaultdict(list)
     for row in (await conn.execute(query)).mappings():
         values = {name: value for name, value in row.items() if name != "label"}
-        found[row["label"]].append(_cell({"reason": "", "errcode": None, "example": "", **values}))
+        found[row["label"]].append(_cell({"errcode": None, "example": "", **values}))
     return found
 
 
 def _cell(row: Any) -> Cell:
-    return Cell(**{**row, "status": TargetStatus(row["status"]), "made": bool(row["made"])})
+    return Cell(
+        **{
+            **row,
+            "status": TargetStatus(row["status"]),
+            "made": bool(row["made"]),
+            "later": bool(row["later"]),
+        }
+    )
 
 
 async def task_facts(conn: AsyncConnection, run_id: str) -> list[TaskFacts]:
     """Each task of a run, with how far its groups have come."""
-    t, k = campaign_target.c, owner_task.c
+    t, k, f = campaign_target.c, owner_task.c, task_follow.c
     sent = t.status == TargetStatus.SENT.value
     confirmed = sa.or_(sent, t.raw_status.in_(sorted(CONFIRMED_RAW)))
     query = (
@@ -162,11 +178,14 @@ async def task_facts(conn: AsyncConnection, run_id: str) -> list[TaskFacts]:
             sa.func.coalesce(
                 sa.func.sum(sa.case((t.status == TargetStatus.AWAITING_OWNER.value, 1), else_=0)), 0
             ).label("awaiting"),
-            sa.func.min(t.sent_at).label("first_sent_at"),
+            # A follow-up is kept for a good year, a run for ever.
+            sa.func.coalesce(f.confirmed_at, sa.func.min(t.sent_at)).label("confirmed_at"),
         )
-        .select_from(owner_task.outerjoin(campaign_target, t.task_id == k.id))
+        .select_from(
+            owner_task.outerjoin(campaign_target, t.task_id == k.id).outerjoin(task_follow, f.id == k.id)
+        )
         .where(k.run_id == run_id)
-        .group_by(k.id)
+        .group_by(k.id, f.confirmed_at)
     )
     return [
         TaskFacts(
@@ -174,11 +193,24 @@ async def task_facts(conn: AsyncConnection, run_id: str) -> list[TaskFacts]:
                 **row,
                 "status": TaskStatus(row["status"]),
                 "hold_reason": row["hold_reason"] or "",
-                "confirmed": bool(row["confirmed"]) and row["made_at"] is not None,
+                "confirmed": row["made_at"] is not None
+                and (bool(row["confirmed"]) or row["confirmed_at"] is not None),
             }
         )
         for row in (await conn.execute(query)).mappings()
     ]
+
+
+async def reminders_given(conn: AsyncConnection, run_id: str) -> Mapping[str, int]:
+    """How often each task of a run was reminded of, as far as is known; those that never were are missing."""
+    k, r = owner_task.c, task_reminder.c
+    query = (
+        sa.select(r.task_id, sa.func.count())
+        .join_from(owner_task, task_reminder, r.task_id == k.id)
+        .where(k.run_id == run_id, r.outcome.in_((Reminded.GIVEN.value, Reminded.UNKNOWN.value)))
+        .group_by(r.task_id)
+    )
+    return {row[0]: row[1] for row in await conn.execute(query)}
 
 
 async def prompts(conn: AsyncConnection, campaign_id: str) -> list[Prompt]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.outcomes import TargetStatus
+from services.campaign.domain.report import UNSURE
 from services.campaign.store.campaign_tables import campaign, campaign_target, top_up_group
 from services.campaign.store.tasks import some_of
 from shared.db.rows import dialect_of, insert_rows, pack
@@ -31,7 +32,14 @@ async def remaining(
     """Groups of a run with one of *outcomes* that were not handed on, by chat id, and how many there are in all."""
     t, g = campaign_target.c, top_up_group.c
     handed = sa.exists().where(g.parent_id == parent_id, g.chat_id == t.chat_id)
-    where = (t.run_id == run_id, t.status.in_(sorted(one.value for one in outcomes)), ~handed)
+    # Where a task was lost sight of, or the platform says what nobody understands, it may have been sent.
+    unsure = sa.or_(t.raw_status.is_not(None), t.reason.in_(sorted(UNSURE)))
+    where = (
+        t.run_id == run_id,
+        t.status.in_(sorted(one.value for one in outcomes)),
+        ~sa.and_(t.status == TargetStatus.REFUSED.value, unsure),
+        ~handed,
+    )
     chats = await conn.scalars(sa.select(t.chat_id).where(*where).order_by(t.chat_id).limit(limit))
     count = await conn.scalar(sa.select(sa.func.count()).select_from(campaign_target).where(*where))
     return list(chats), int(count or 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -19,10 +18,8 @@ from services.campaign.domain.story import (
     Ran,
     Step,
     Story,
-    TaskTold,
     Written,
 )
-from services.campaign.pipeline.ports import Reminders
 from services.campaign.store import approvals, campaigns, explaining, reporting, targets, tasks
 from services.campaign.store.approvals import APPROVED
 from services.campaign.store.campaigns import Kept
@@ -40,9 +37,8 @@ RUNS: Final = 20
 class Explaining:
     """See Explain."""
 
-    def __init__(self, database: Database, reminders: Reminders) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._reminders = reminders
 
     async def of(self, subject: str, campaign_id: str = "") -> Sequence[Story]:
         """The stories of a campaign, a run, a task or a group, whichever has *subject* as its id; of a group only
@@ -55,8 +51,7 @@ class Explaining:
                 return [await self._campaign(conn, held)]
             task = await explaining.task(conn, subject)
             if task is not None and (held := await _seen(conn, task.campaign_id)) is not None:
-                told = await self._with_reminders(conn, task.run_id, task.told)
-                return [telling.of_task(_about(held), await _history(conn, held), told)]
+                return [telling.of_task(_about(held), await _history(conn, held), task.told)]
             found = await self._groups(conn, subject, campaign_id)
         if not found:
             raise NotFound(
@@ -93,7 +88,6 @@ class Explaining:
                 continue  # what was for show says nothing of what was really sent
             target = await targets.get(conn, run.id, chat_id)
             if target is not None and (task := await explaining.task(conn, target.task_id)) is not None:
-                told = await self._with_reminders(conn, run.id, task.told)
                 outcome = GroupTold(
                     target.status,
                     target.raw_status,
@@ -103,12 +97,8 @@ class Explaining:
                     target.sent_at,
                     target.updated_at,
                 )
-                return telling.of_group(about, chat_id, past, None, outcome, told)
+                return telling.of_group(about, chat_id, past, None, outcome, task.told)
         return telling.of_group(about, chat_id, past, await _left_out(conn, held, runs, chat_id), None, None)
-
-    async def _with_reminders(self, conn: AsyncConnection, run_id: str, told: TaskTold) -> TaskTold:
-        given = await self._reminders.given(conn, run_id)
-        return replace(told, reminders=given.get(told.id, 0))
 
 
 async def _left_out(

@@ -12,7 +12,6 @@ from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.domain.report import Funnel, Outcome, OwnerResult, Prompt, Segment, Taken
 from services.campaign.domain.table import Line
 from services.campaign.pipeline.holding import looked_at
-from services.campaign.pipeline.ports import Reminders
 from services.campaign.store import campaigns, reporting, targets
 from services.campaign.store.campaigns import Kept
 from services.campaign.store.reporting import Handed
@@ -62,10 +61,9 @@ class Part:
 class Reporting:
     """See GetReport and ExportReport."""
 
-    def __init__(self, database: Database, reminders: Reminders, clock: Clock, *, qps: int) -> None:
+    def __init__(self, database: Database, clock: Clock, *, qps: int) -> None:
         """*qps* is how many tasks a second may be made."""
         self._database = database
-        self._reminders = reminders
         self._clock = clock
         self._qps = qps
 
@@ -80,7 +78,7 @@ class Reporting:
             by_label = await reporting.labelled_cells(conn, run.id)
             tasks = await reporting.task_facts(conn, run.id)
             excluded = await reporting.excluded_reasons(conn, run)
-            given = await self._reminders.given(conn, run.id)
+            given = await reporting.reminders_given(conn, run.id)
             prompts = await reporting.prompts(conn, campaign.id)
             handed = await reporting.handed_on(conn, campaign.id)
         named, others = report.league(tasks, given, owners)
