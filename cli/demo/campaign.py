@@ -48,8 +48,8 @@ from shared.rpc.status import from_call
 ZONE: Final = ZoneInfo("Asia/Shanghai")
 BEGINS: Final = (10, 30)
 """By the clock of the restaurant, on the next day."""
-CONFIRM_WITHIN: Final = timedelta(hours=2)
-STEP: Final = timedelta(minutes=10)
+CONFIRM_WITHIN: Final = timedelta(hours=24)
+STEP: Final = timedelta(hours=2)
 """That the clock goes on by while owners confirm, and a little beyond their deadline."""
 SHOWN: Final = 76
 
@@ -180,7 +180,7 @@ class Campaign(Scene):
     async def _is_over(self) -> bool:
         request = report_pb2.GetReportRequest(campaign_id=self._id)
         self._report = (await self._writer.GetReport(request)).report
-        return bool(self._report.final)
+        return bool(self._report.final and not self._report.run.dry)
 
     async def _refuse(self, what: str, call: Any) -> None:
         try:
@@ -242,7 +242,7 @@ class Campaign(Scene):
             word = (
                 row.reason or target_pb2.TargetStatus.Name(row.status).removeprefix("TARGET_STATUS_").lower()
             )
-            self._show.line(f"    {row.count} not: {word}")
+            self._show.line(f"    {row.count} not reached: {word}")
         self._show.line(
             f"  the report agrees with the platform; a top-up for {top_up.group_count} "
             "is a draft that waits for approval"

@@ -277,6 +277,6 @@ class Evening:
 def _text(content: Mapping[str, Any]) -> str:
     """The words of a message; of a card, what it says and what stands on its buttons."""
     if "card_type" not in content:
-        return str(content.get("content", ""))
+        return str(content.get("content", content.get("text", "")))
     buttons = " ".join(one["text"] for one in content.get("button_list", ()))
     return f"{content['main_title']['title']}\n{content.get('sub_title_text', '')}\n[{buttons}]"
