@@ -90,6 +90,7 @@ async def build(resources: Resources) -> Service:
         database,
         app,
         MassSend(wecom),
+        audit,
         clock,
         numbers,
         resources.owner,
@@ -146,7 +147,7 @@ async def build(resources: Resources) -> Service:
     }
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
     servicer = CampaignServicer(
-        groups, writing, approval, sending, resources.tokens, clock, settings.default_store
+        groups, writing, approval, sending, reconciling, resources.tokens, clock, settings.default_store
     )
     if database.dialect == "sqlite":
         # The home is locked to this process: whoever held a lease before is gone.

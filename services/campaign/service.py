@@ -12,6 +12,7 @@ from services.campaign import (
     audit_service,
     group_service,
     join_way_service,
+    reminder_service,
     writing_side,
 )
 from services.campaign.approval_service import ApprovalMethods
@@ -24,6 +25,8 @@ from services.campaign.group_service import GroupMethods
 from services.campaign.groups_side import GroupsSide
 from services.campaign.join_way_service import JoinWayMethods
 from services.campaign.material_service import MaterialMethods
+from services.campaign.reconciling_side import ReconcilingSide
+from services.campaign.reminder_service import ReminderMethods
 from services.campaign.sending_side import SendingSide
 from services.campaign.usecases.campaigns import Campaigns
 from services.campaign.writing_service import WritingMethods
@@ -40,6 +43,7 @@ SCOPES: Final[Mapping[str, str]] = {
     **writing_side.SCOPES,
     **approval_service.SCOPES,
     **audit_service.SCOPES,
+    **reminder_service.SCOPES,
 }
 """The scope each method needs; one that is missing here is denied."""
 
@@ -63,6 +67,7 @@ class CampaignServicer(
     CandidateMethods,
     ApprovalMethods,
     AuditMethods,
+    ReminderMethods,
 ):
     """See campaign_service.proto."""
 
@@ -72,6 +77,7 @@ class CampaignServicer(
         writing: WritingSide,
         approval: ApprovalSide,
         sending: SendingSide,
+        reconciling: ReconcilingSide,
         tokens: PageTokens,
         clock: Clock,
         default_store: str | None,
@@ -90,6 +96,7 @@ class CampaignServicer(
         self._shown = _Shown(writing.campaigns)
         self._chain = approval.chain
         self._targets = sending.targets
+        self._reminders = reconciling.reminders
         self._tokens = tokens
         self._clock = clock
         self._default_store = default_store
