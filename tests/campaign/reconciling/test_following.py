@@ -98,7 +98,9 @@ async def test_after_the_deadline_the_rest_was_never_confirmed_and_nobody_can_se
         "wr-wu-0001": ("owner_never_confirmed", ""),
     }
     assert await room.status() == ("finished", "")
-    assert {one["state"] for one in await room.made()} == {"cancelled"}, "a late press would double the top-up"
+    assert {one["state"] for one in await room.made()} == {"cancelled"}, (
+        "a late press would double the top-up"
+    )
     assert {row.status for row in (await room.follow_rows()).values()} == {"never_confirmed"}
     await room.check_truth()
 
