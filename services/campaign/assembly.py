@@ -91,6 +91,7 @@ async def build(resources: Resources) -> Service:
         database,
         app,
         MassSend(wecom),
+        audit,
         clock,
         numbers,
         resources.owner,
@@ -148,7 +149,15 @@ async def build(resources: Resources) -> Service:
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
     reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
     servicer = CampaignServicer(
-        groups, writing, approval, sending, reporting, resources.tokens, clock, settings.default_store
+        groups,
+        writing,
+        approval,
+        sending,
+        reconciling,
+        reporting,
+        resources.tokens,
+        clock,
+        settings.default_store,
     )
     if database.dialect == "sqlite":
         # The home is locked to this process: whoever held a lease before is gone.

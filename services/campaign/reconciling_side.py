@@ -19,7 +19,9 @@ from services.campaign.pipeline.reading_pace import ReadingPace
 from services.campaign.pipeline.reconciling import Reconciler
 from services.campaign.pipeline.reminding import Reminding
 from services.campaign.store import follows, receipts, reminders
+from services.campaign.usecases.owner_reminders import OwnerReminders
 from services.campaign.way import CustomerApp
+from shared.audit import AuditLog
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.ops.retention import Purge
@@ -40,6 +42,7 @@ class ReconcilingSide:
     follow: Reconciler
     """Port ``Follow``."""
     follower: Follower
+    reminders: OwnerReminders
     pace: ReadingPace
 
     @property
@@ -57,6 +60,7 @@ def reconciling_side(
     database: Database,
     app: CustomerApp,
     api: MassSend,
+    audit: AuditLog,
     clock: Clock,
     numbers: Metrics,
     owner: str,
@@ -78,7 +82,8 @@ def reconciling_side(
     settler = FollowSettler(database, queue, reconciler, groups, policy, clock, numbers)
     reminding = Reminding(database, asker, pace, policy, clock, numbers)
     follower = Follower(database, queue, asker, settler, reminding, clock, numbers, owner)
-    return ReconcilingSide(reconciler, follower, pace)
+    reminding_by_hand = OwnerReminders(database, audit, clock)
+    return ReconcilingSide(reconciler, follower, reminding_by_hand, pace)
 
 
 async def _purge(conn: AsyncConnection, now: datetime, limit: int) -> int:

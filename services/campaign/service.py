@@ -12,6 +12,7 @@ from services.campaign import (
     audit_service,
     group_service,
     join_way_service,
+    reminder_service,
     reporting_side,
     writing_side,
 )
@@ -26,6 +27,8 @@ from services.campaign.group_service import GroupMethods
 from services.campaign.groups_side import GroupsSide
 from services.campaign.join_way_service import JoinWayMethods
 from services.campaign.material_service import MaterialMethods
+from services.campaign.reconciling_side import ReconcilingSide
+from services.campaign.reminder_service import ReminderMethods
 from services.campaign.report_service import ReportMethods
 from services.campaign.reporting_side import ReportingSide
 from services.campaign.sending_side import SendingSide
@@ -45,6 +48,7 @@ SCOPES: Final[Mapping[str, str]] = {
     **writing_side.SCOPES,
     **approval_service.SCOPES,
     **audit_service.SCOPES,
+    **reminder_service.SCOPES,
     **reporting_side.SCOPES,
 }
 """The scope each method needs; one that is missing here is denied."""
@@ -69,6 +73,7 @@ class CampaignServicer(
     CandidateMethods,
     ApprovalMethods,
     AuditMethods,
+    ReminderMethods,
     TargetMethods,
     ReportMethods,
     ExplainMethods,
@@ -81,6 +86,7 @@ class CampaignServicer(
         writing: WritingSide,
         approval: ApprovalSide,
         sending: SendingSide,
+        reconciling: ReconcilingSide,
         reporting: ReportingSide,
         tokens: PageTokens,
         clock: Clock,
@@ -100,6 +106,7 @@ class CampaignServicer(
         self._shown = _Shown(writing.campaigns)
         self._chain = approval.chain
         self._targets = sending.targets
+        self._reminders = reconciling.reminders
         self._reporting = reporting.reporting
         self._topping_up = reporting.topping_up
         self._explaining = reporting.explaining

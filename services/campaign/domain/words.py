@@ -72,6 +72,7 @@ REASONS: Final[Mapping[str, Text]] = {
     "owner_out_of_range": ("群主不在应用可见范围", "its owner is out of the app's range"),
     "owner_unknown": ("平台不认识群主", "the platform does not know its owner"),
     "owner_without_permission": ("群主无客户联系权限", "its owner may not contact customers"),
+    "no_relation": ("群主与客户无关联", "its owner has no relation to its customers"),
     "nobody_left": ("平台称无可发送对象", "the platform finds nobody to send to"),
     "attachments_refused": ("附件被平台拒绝", "the platform refuses its attachments"),
     "blocked_as_spam": ("被平台判为垃圾信息", "the platform takes it for spam"),

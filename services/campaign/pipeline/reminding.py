@@ -18,6 +18,7 @@ from services.campaign.pipeline.reading_pace import ReadingPace
 from services.campaign.store import campaigns, follows, reminders
 from services.campaign.store.campaigns import Kept
 from services.campaign.store.follows import Followed
+from services.campaign.store.reminders import Planned
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.telemetry import metrics
@@ -149,7 +150,8 @@ class Reminding:
         now = self._clock.now()
         given = (await reminders.of(conn, [one.id])).get(one.id, ())
         if number > len(given):
-            await reminders.add(conn, one.id, one.campaign_id, number, "", now, leaves=True)
+            new = Planned(one.id, one.campaign_id, number, "")
+            await reminders.plan(conn, [new], now, leaves=True)
         else:
             await reminders.begin(conn, one.id, number, now)
         return _Leave(number, slot, held)

@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.campaign.domain.following import Reminded, Reminder
 from services.campaign.store.follow_tables import task_reminder
 from services.campaign.store.tasks import some_of
+from shared.db.rows import dialect_of, insert_rows, pack
+from shared.values import value_class
 
 _CHUNK = 2000
 
@@ -33,28 +35,35 @@ async def of(conn: AsyncConnection, task_ids: Collection[str]) -> Mapping[str, S
     return found
 
 
-async def add(
-    conn: AsyncConnection,
-    task_id: str,
-    campaign_id: str,
-    number: int,
-    by: str,
-    now: datetime,
-    *,
-    leaves: bool,
-) -> None:
-    """Write one; *leaves* at once, or waits for its turn."""
-    values = {
-        "task_id": task_id,
-        "number": number,
-        "campaign_id": campaign_id,
-        "by": by,
-        "asked_at": now,
-        "began_at": now if leaves else None,
-        "outcome": "",
-        "error": "",
-    }
-    await conn.execute(sa.insert(task_reminder).values(values))
+@value_class
+class Planned:
+    """One that is to be written."""
+
+    task_id: str
+    campaign_id: str
+    number: int
+    by: str
+    """A subject; '' is the service itself."""
+
+
+async def plan(conn: AsyncConnection, new: Sequence[Planned], now: datetime, *, leaves: bool = False) -> None:
+    """Write some; each *leaves* at once, or waits for its turn."""
+    rows = [
+        {
+            "task_id": one.task_id,
+            "number": one.number,
+            "campaign_id": one.campaign_id,
+            "by": one.by,
+            "asked_at": now,
+            "began_at": now if leaves else None,
+            "outcome": "",
+            "error": "",
+        }
+        for one in new
+    ]
+    statement = insert_rows(dialect_of(conn), task_reminder, "new")
+    for some in some_of(rows, _CHUNK):
+        await conn.execute(statement, {"new": pack(some)})
 
 
 async def begin(conn: AsyncConnection, task_id: str, number: int, now: datetime) -> None:
