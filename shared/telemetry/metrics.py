@@ -136,6 +136,26 @@ CAMPAIGN_TASK_SECONDS: Final = Spread(
 CAMPAIGN_ERRORS: Final = Count(
     "reach_campaign_errors", "Refusals of customer contact by errcode", ("api", "errcode")
 )
+CAMPAIGN_LOOKS: Final = Count(
+    "reach_campaign_looks",
+    "Calls that follow owners' tasks by outcome: accepted, a class of refusal, not_sent, unknown",
+    ("api", "outcome"),
+)
+CAMPAIGN_TARGETS: Final = Count(
+    "reach_campaign_targets",
+    "Groups of tasks that were made by what became of them: sent, owner_never_confirmed, limit_reached, group_gone, …",
+    ("status",),
+)
+CAMPAIGN_REMINDERS: Final = Count(
+    "reach_campaign_reminders",
+    "Reminders of owners by outcome: given, refused, not_sent, unknown, dropped",
+    ("outcome",),
+)
+CAMPAIGN_CONFIRM_SECONDS: Final = Spread(
+    "reach_campaign_confirm_duration_seconds",
+    "From the making of an owner's task until the owner pressed send",
+    buckets=(60, 300, 900, 3600, 7200, 14400, 28800, 57600, 86400, 172800, 259200),
+)
 CUSTOMER_GROUPS: Final = Level("reach_customer_groups", "Customer groups by state: here, gone", ("state",))
 GROUP_READS: Final = Count(
     "reach_group_reads",

@@ -95,7 +95,7 @@ class GroupSync:
         self._owner = owner
         self._cron = cron
         self._zone = zone
-        self._limits = (Limit("per_second", per_second, timedelta(seconds=1)),)
+        self.limits: Final = (Limit("per_second", per_second, timedelta(seconds=1)),)
         self._abreast = min(ABREAST, per_second)
         self._lease = lease
         self._page = page
@@ -170,7 +170,7 @@ class GroupSync:
 
     async def _reserve(self, conn: AsyncConnection, calls: int, now: datetime) -> timedelta:
         """Take *calls* from the rate; how long to wait where there is no room."""
-        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self._limits, calls)], now)
+        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self.limits, calls)], now)
         if isinstance(verdict, Wait):
             self._numbers.add(metrics.RATE_WAITS, service="campaign", limit=verdict.limit_name)
             return max(verdict.until - now, timedelta(milliseconds=1))

@@ -77,6 +77,7 @@ class Moving:
             version=held.version,
             status=after.value,
             reason=reason or None,
+            name=held.spec.name,
         )
         headers = binary_headers(
             name, event_id, held.store_id, "reach/campaign", now, traceparent=held.traceparent

@@ -49,19 +49,20 @@ class Pacer:
         self._database = database
         self._clock = clock
         self.a_second = a_second
-        self._limits = (Limit("a_second", a_second, _SECOND),)
+        self.limits: Final = (Limit("a_second", a_second, _SECOND),)
+        """Of all calls together, under ``KEY``."""
 
     async def take(self, conn: AsyncConnection) -> Slot | datetime:
         """A slot in the caller's transaction, which has to end at once; or when there will be one."""
         await limits.hold(conn, [KEY], self._clock.now())
         since, now = time.monotonic(), self._clock.now()
-        [verdict] = await limits.reserve_many(conn, [Request(KEY, self._limits)], now)
+        [verdict] = await limits.reserve_many(conn, [Request(KEY, self.limits)], now)
         return Slot(since) if isinstance(verdict, Granted) else verdict.until
 
     async def room(self, wanted: int) -> tuple[int, datetime | None]:
         """How many of *wanted* slots are free now, and when there will be one where none is; nothing is taken."""
         async with self._database.read() as conn:
-            verdicts = await limits.peek_many(conn, [(KEY, self._limits)] * wanted, self._clock.now())
+            verdicts = await limits.peek_many(conn, [(KEY, self.limits)] * wanted, self._clock.now())
         free = sum(isinstance(one, Granted) for one in verdicts)
         later = [one.until for one in verdicts if not isinstance(one, Granted)]
         return free, (min(later) if later and not free else None)

@@ -247,7 +247,8 @@ async def cancel(conn: AsyncConnection, campaign_id: str, now: datetime) -> None
     ids = list(await conn.scalars(ended.returning(t.c.id)))
     for some in some_of(ids, 1000):
         gone = sa.update(g).where(g.c.task_id.in_(some), g.c.status == TargetStatus.PLANNED.value)
-        await conn.execute(gone.values(status=TargetStatus.CANCELLED.value, updated_at=now))
+        values = {"status": TargetStatus.CANCELLED.value, "reason": "campaign_cancelled", "updated_at": now}
+        await conn.execute(gone.values(values))
 
 
 # --- requests --------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ CREATED: Final = "created"
 EDITED: Final = "edited"
 AI_TEXT: Final = "ai_text"
 PLAYBOOK: Final = "playbook"
+TOP_UP: Final = "top_up"
 BANNED_WORDS: Final = 200
 """Most words of one campaign."""
 
@@ -60,6 +61,10 @@ class Origin:
     playbook: str = ""
     editor: str = ""
     """Empty: whoever calls."""
+    top_up_of: str = ""
+    """The campaign whose remaining groups it is for."""
+    authors: Collection[str] = ()
+    """Who wrote what it was copied from: none of them can approve it either."""
 
 
 class Campaigns:
@@ -103,14 +108,15 @@ class Campaigns:
     ) -> Kept:
         """Write a new campaign whose spec was checked (``check``), in the caller's transaction. Raises Invalid."""
         editor = origin.editor or current().subject
+        others = sorted(set(origin.authors) - {editor, ""})
         kept = Kept(
             id=new_id(),
             store_id=store_id,
             status=Status.DRAFT,
-            version=1,
+            version=len(others) + 1,
             reason="",
             created_by=editor,
-            top_up_of="",
+            top_up_of=origin.top_up_of,
             playbook=origin.playbook,
             traceparent=current_traceparent(),
             created_at=now,
@@ -120,6 +126,10 @@ class Campaigns:
             spec=await self.bound(conn, store_id, spec),
         )
         await campaigns.add(conn, kept, editor=editor, how=origin.how)
+        for version, other in enumerate(others, 1):
+            await campaigns.add_version(
+                conn, kept.id, version, kept.spec, editor=other, how=origin.how, now=now
+            )
         return kept
 
     async def update(
