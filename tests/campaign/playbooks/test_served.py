@@ -371,7 +371,7 @@ async def test_a_playbook_is_started_from_the_command_line(world: Sandbox, tmp_p
         program = Command(tmp_path, REACH_CAMPAIGN_TARGET=room.reach.grpc)
 
         async def command(*words: str) -> tuple[int, str]:
-            done = await asyncio.to_thread(program, "playbook", *words)
+            done = await asyncio.to_thread(program.process, "playbook", *words)
             return done.code, done.out + done.err
 
         code, shown = await command("list")
