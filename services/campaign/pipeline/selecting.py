@@ -33,14 +33,17 @@ class StoredGroups:
         self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
     ) -> Selection:
         """Whom *audience* chooses now, by chat id. Raises Invalid where it cannot be read, or names a group that the
-        store does not have."""
+        store does not have.
+
+        Receiving limits leave nobody out here: they are of a day, and this may be for another one.
+        """
         chosen = _read(audience, "audience")
         included: list[Group] = []
         excluded: list[LeftOut] = []
         async for page in self._pages(conn, store_id, chosen):
             chosen_here = [one for one in page if chosen.chooses(one.facts, now)]
             verdicts = await self._verdicts(
-                conn, store_id, chosen_here, now, silent_days=chosen.leave_out_silent_days
+                conn, store_id, chosen_here, now, silent_days=chosen.leave_out_silent_days, limits=False
             )
             for view, verdict in zip(chosen_here, verdicts, strict=True):
                 if verdict.reason:
@@ -86,9 +89,10 @@ class StoredGroups:
         now: datetime,
         *,
         silent_days: int = 0,
+        limits: bool = True,
     ) -> list[Verdict]:
         full: Mapping[str, str] = {}
-        if self._caps is not None and views:
+        if limits and self._caps is not None and views:
             full = await self._caps.full(conn, store_id, [one.facts.chat_id for one in views], now)
         return [
             Verdict(Reason.OTHER_STORE, "it belongs to another store")

@@ -128,24 +128,16 @@ async def owe_all(conn: AsyncConnection, sync_id: str, begun_at: datetime, now: 
     await conn.execute(sa.update(t).where(t.c.gone_reason == "", unread).values(values))
 
 
-async def unlisted(
-    conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime, limit: int = _CHUNK
-) -> int:
-    """Mark up to *limit* that the sync, which began at *begun_at*, did not list; how many there were.
+async def owe_unlisted(conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime) -> None:
+    """Those that the sync, which began at *begun_at*, did not list are to be read, before all others.
 
-    Whether they are dismissed or merely out of range their reading tells, which they are owed once.
+    None of them counts as gone for that alone: a list that left out by mistake half of what there is would take it from
+    every campaign under way.
     """
     t = customer_group
-    query = (
-        sa.select(t.c.chat_id)
-        .where(t.c.gone_reason == "", t.c.seen_in != sync_id, t.c.first_seen_at < begun_at)
-        .limit(limit)
-    )
-    found = list((await conn.execute(query)).scalars())
-    for chat_id in found:
-        await mark_gone(conn, chat_id, GoneReason.NOT_IN_RANGE, now)
-    await owe(conn, sync_id, found, now)
-    return len(found)
+    values = {"sync_id": sync_id, "read_due_at": now, "read_rank": _HINT, "read_attempts": 0}
+    missing = (t.c.gone_reason == "", t.c.seen_in != sync_id, t.c.first_seen_at < begun_at)
+    await conn.execute(sa.update(t).where(*missing).values(values))
 
 
 async def mark_gone(conn: AsyncConnection, chat_id: str, reason: GoneReason, now: datetime) -> None:

@@ -94,6 +94,7 @@ class Start:
     def __init__(self) -> None:
         self.planned: list[tuple[str, bool, tuple[str, ...], str]] = []
         self.stopped: list[str] = []
+        self.woken: list[str] = []
 
     async def plan(
         self,
@@ -125,6 +126,10 @@ class Start:
     async def stop(self, conn: Any, campaign_id: str, now: datetime) -> None:
         """Remember it."""
         self.stopped.append(campaign_id)
+
+    async def resumed(self, conn: Any, campaign_id: str, now: datetime) -> None:
+        """Remember it."""
+        self.woken.append(campaign_id)
 
 
 class Follow:
