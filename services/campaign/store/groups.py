@@ -24,6 +24,7 @@ from services.campaign.domain.groups import (
 )
 from services.campaign.store.group_tables import customer_group, group_change
 from shared.db.rows import dialect_of, insert_rows, pack
+from shared.db.types import Instant
 from shared.ids import new_id
 from shared.values import value_class
 
@@ -113,7 +114,7 @@ async def owe(conn: AsyncConnection, sync_id: str, chat_ids: Collection[str], no
     t = customer_group
     values = {
         "sync_id": sync_id,
-        "read_due_at": sa.func.coalesce(t.c.read_due_at, now),
+        "read_due_at": sa.func.coalesce(t.c.read_due_at, _at(now)),
         "read_rank": sa.case((t.c.read_due_at.is_(None), _SYNC), else_=t.c.read_rank),
         "read_attempts": 0,
     }
@@ -123,7 +124,11 @@ async def owe(conn: AsyncConnection, sync_id: str, chat_ids: Collection[str], no
 async def owe_all(conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime) -> None:
     """All that are here are to be read before the sync, which began at *begun_at*, is done."""
     t = customer_group
-    values = {"sync_id": sync_id, "read_due_at": sa.func.coalesce(t.c.read_due_at, now), "read_attempts": 0}
+    values = {
+        "sync_id": sync_id,
+        "read_due_at": sa.func.coalesce(t.c.read_due_at, _at(now)),
+        "read_attempts": 0,
+    }
     unread = t.c.read_at.is_(None) | (t.c.read_at <= begun_at)
     await conn.execute(sa.update(t).where(t.c.gone_reason == "", unread).values(values))
 
@@ -167,7 +172,7 @@ async def hint(conn: AsyncConnection, chat_id: str, now: datetime) -> None:
     await change(
         conn,
         chat_id,
-        read_due_at=sa.case((due_at <= soon, due_at), else_=soon),
+        read_due_at=sa.case((due_at <= soon, due_at), else_=_at(soon)),
         read_rank=_HINT,
         read_attempts=0,
         hinted_at=now,
@@ -215,7 +220,7 @@ async def put_off(conn: AsyncConnection, due: Due, until: datetime, errcode: int
     await change(
         conn,
         due.chat_id,
-        read_due_at=sa.case((_unhinted(due), until), else_=t.c.read_due_at),
+        read_due_at=sa.case((_unhinted(due), _at(until)), else_=t.c.read_due_at),
         read_attempts=due.attempts + 1,
         read_errcode=errcode,
     )
@@ -235,7 +240,7 @@ async def settle(
     await change(
         conn,
         due.chat_id,
-        read_due_at=sa.case((answered, sa.null()), else_=now + SETTLES),
+        read_due_at=sa.case((answered, sa.null()), else_=_at(now + SETTLES)),
         read_attempts=0,
         read_error=error,
         read_errcode=errcode,
@@ -330,6 +335,11 @@ def backoff(attempts: int) -> timedelta:
 def is_early(due: Due, now: datetime) -> bool:
     """Whether what was read at *now* may be older than the change that was told of."""
     return due.hinted_at is not None and now - due.hinted_at < SETTLES
+
+
+def _at(instant: datetime) -> sa.ColumnElement[datetime]:
+    """As a value inside an expression, which would else have the database's own type: not ours, on SQLite."""
+    return sa.literal(instant, Instant())
 
 
 def _unhinted(due: Due) -> sa.ColumnElement[bool]:
