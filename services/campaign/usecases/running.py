@@ -203,6 +203,8 @@ class Running:
         await self._moving.move(conn, campaign, after, now, by=by, reason=reason, comment=comment)
         if after is Status.CANCELLED:
             await self._start.stop(conn, campaign.id, now)
+        if after is Status.RUNNING:
+            await self._start.resumed(conn, campaign.id, now)
         await self._follow.run_changed(conn, campaign.id, now)
 
     async def _check_consent(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> None:

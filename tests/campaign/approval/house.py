@@ -94,6 +94,7 @@ class Start:
     def __init__(self) -> None:
         self.planned: list[tuple[str, bool, tuple[str, ...], str]] = []
         self.stopped: list[str] = []
+        self.woken: list[str] = []
 
     async def plan(
         self,
@@ -121,6 +122,10 @@ class Start:
         await conn.execute(sa.insert(campaign_run).values(values))
         self.planned.append((held.id, dry, tuple(one.chat_id for one in groups), content_hash))
         return run_id
+
+    async def resumed(self, conn: Any, campaign_id: str, now: datetime) -> None:
+        """Remember it."""
+        self.woken.append(campaign_id)
 
     async def stop(self, conn: Any, campaign_id: str, now: datetime) -> None:
         """Remember it."""

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from services.campaign.store.campaign_tables import campaign_target
 from shared.clock import SandboxClock, sandbox_reader
 from shared.db.engine import Database
+from shared.supervise import Supervisor
 from tests.campaign.sending.sending_support import KnownGroups, Replica
 
 
@@ -28,7 +29,11 @@ async def main(database_url: str, url: str, name: str, qps: int) -> None:
             groups = KnownGroups(dict(found.tuples().all()))
         replica = Replica(database, clock, url, groups, name, qps=qps)
         print("ready", flush=True)  # whoever started it waits for this
-        await asyncio.gather(clock.follow(lambda: None, 1.0), replica.sender.run(lambda: None))
+        keeper = Supervisor()  # as a service has it: a database that is locked for a while ends no loop
+        keeper.add("clock", lambda turn: clock.follow(turn, 1.0))
+        keeper.add("tasks", replica.sender.run)
+        async with keeper:
+            await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
