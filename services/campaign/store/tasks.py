@@ -305,7 +305,7 @@ async def last_ended(conn: AsyncConnection, run_id: str, since: datetime | None)
     ended = (TaskStatus.CREATED.value, TaskStatus.REFUSED.value, TaskStatus.UNKNOWN.value)
     query = sa.select(t.c.status, t.c.reason).where(t.c.run_id == run_id, t.c.status.in_(ended))
     if since is not None:
-        query = query.where(t.c.updated_at > since)
+        query = query.where(t.c.updated_at >= since)
     rows = await conn.execute(query.order_by(t.c.updated_at.desc()).limit(LOOKED_AT))
     return [Ended(TaskStatus(row.status), own_check=row.reason in OWN_REASONS) for row in rows]
 
