@@ -12,6 +12,7 @@ from services.campaign import (
     audit_service,
     group_service,
     join_way_service,
+    playbook_service,
     reminder_service,
     reporting_side,
     writing_side,
@@ -27,6 +28,8 @@ from services.campaign.group_service import GroupMethods
 from services.campaign.groups_side import GroupsSide
 from services.campaign.join_way_service import JoinWayMethods
 from services.campaign.material_service import MaterialMethods
+from services.campaign.playbook_service import PlaybookMethods
+from services.campaign.playbooks_side import PlaybooksSide
 from services.campaign.reconciling_side import ReconcilingSide
 from services.campaign.reminder_service import ReminderMethods
 from services.campaign.report_service import ReportMethods
@@ -50,6 +53,7 @@ SCOPES: Final[Mapping[str, str]] = {
     **audit_service.SCOPES,
     **reminder_service.SCOPES,
     **reporting_side.SCOPES,
+    **playbook_service.SCOPES,
 }
 """The scope each method needs; one that is missing here is denied."""
 
@@ -77,6 +81,7 @@ class CampaignServicer(
     TargetMethods,
     ReportMethods,
     ExplainMethods,
+    PlaybookMethods,
 ):
     """See campaign_service.proto."""
 
@@ -88,6 +93,7 @@ class CampaignServicer(
         sending: SendingSide,
         reconciling: ReconcilingSide,
         reporting: ReportingSide,
+        playbooks: PlaybooksSide,
         tokens: PageTokens,
         clock: Clock,
         default_store: str | None,
@@ -110,6 +116,7 @@ class CampaignServicer(
         self._reporting = reporting.reporting
         self._topping_up = reporting.topping_up
         self._explaining = reporting.explaining
+        self._playbooks = playbooks.playbooks
         self._tokens = tokens
         self._clock = clock
         self._default_store = default_store

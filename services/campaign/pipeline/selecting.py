@@ -37,8 +37,6 @@ class StoredGroups:
     ) -> Selection:
         """Whom *audience* chooses now, by chat id. Raises Invalid where it cannot be read, or names a group that the
         store does not have.
-
-        Receiving limits leave nobody out here: they are of a day, and this may be for another one.
         """
         chosen = _read(audience, "audience")
         included: list[Group] = []

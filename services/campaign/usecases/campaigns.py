@@ -123,7 +123,7 @@ class Campaigns:
             updated_at=now,
             started_at=None,
             finished_at=None,
-            spec=await self._bound(conn, store_id, spec),
+            spec=await self.bound(conn, store_id, spec),
         )
         await campaigns.add(conn, kept, editor=editor, how=origin.how)
         for version, other in enumerate(others, 1):
@@ -182,7 +182,7 @@ class Campaigns:
             raise Overtaken("VERSION_CONFLICT", text, version=held.version)
         wanted = change(held.spec)
         self.check(wanted, held.spec)
-        spec = await self._bound(conn, held.store_id, wanted)
+        spec = await self.bound(conn, held.store_id, wanted)
         if spec.document() == held.spec.document():
             return held.version
         # Each of those whose edit it is writes a version: none of them can approve what comes of it.
@@ -239,8 +239,11 @@ class Campaigns:
         if spec.schedule_at is not None and later and spec.schedule_at <= self._clock.now():
             raise Invalid.field("spec.schedule_time", "is over already")
 
-    async def _bound(self, conn: AsyncConnection, store_id: str, spec: Spec) -> Spec:
-        """*spec* with the digests of the materials that it shows and the words of its tone. Raises Invalid for what it says, or names in vain."""
+    async def bound(self, conn: AsyncConnection, store_id: str, spec: Spec) -> Spec:
+        """*spec* with the digests of the materials that it shows and the words of its tone.
+
+        Raises Invalid for what it says, or names in vain.
+        """
         banned = spec.banned_words
         if spec.tone:
             tone = await tones.find(conn, store_id, spec.tone)
