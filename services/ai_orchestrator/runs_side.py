@@ -28,7 +28,7 @@ from services.ai_orchestrator.pipeline.ports import (
 )
 from services.ai_orchestrator.pipeline.preparing import Preparer
 from services.ai_orchestrator.pipeline.prewarming import Prewarming
-from services.ai_orchestrator.pipeline.retention import Purge, Retention
+from services.ai_orchestrator.pipeline.retention import OldRuns
 from services.ai_orchestrator.pipeline.settling import Settler
 from services.ai_orchestrator.pipeline.starting import Starter
 from services.ai_orchestrator.store import run_reading, runs
@@ -40,6 +40,7 @@ from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
 from shared.errors import Unavailable
+from shared.ops.retention import Purge, Retention
 from shared.rpc.calls import remaining
 from shared.settings import Settings
 from shared.supervise import Loop
@@ -185,7 +186,8 @@ class RunsSide:
             cron=ai.prewarm_cron,
             zone=settings.default_zone,
         )
-        self._retention = Retention(database, clock, settings, near.purges)
+        purges = [OldRuns(ai).purge, *near.purges]
+        self._retention = Retention(database, clock, settings.limits.dedupe_horizon, purges)
 
     async def open(self) -> None:
         """Keep the present definitions; on a database that no other process uses, take over what was left behind."""
