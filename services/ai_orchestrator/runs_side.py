@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -102,6 +103,9 @@ class RunsSide:
         async def same(conn: AsyncConnection, store_id: str) -> Site:
             return Site(zone)
 
+        async def with_runs(conn: AsyncConnection, now: datetime) -> Mapping[str, ZoneInfo]:
+            return dict.fromkeys(await run_reading.stores_with_runs(conn, now - ACTIVE), zone)
+
         sites = near.sites or same
         queue = runs.queue(database.dialect)
         gathering = Gathering(near.materials, near.results)
@@ -181,10 +185,9 @@ class RunsSide:
             database,
             book,
             starter,
-            near.stores or _stores_with_runs,
+            near.stores or with_runs,
             clock,
             cron=ai.prewarm_cron,
-            zone=settings.default_zone,
         )
         purges = [OldRuns(ai).purge, *near.purges]
         self._retention = Retention(database, clock, settings.limits.dedupe_horizon, purges)
@@ -221,7 +224,3 @@ class RunsSide:
             "prewarm": self.prewarming.run,
             "retention": self._retention.run,
         }
-
-
-async def _stores_with_runs(conn: AsyncConnection, now: datetime) -> Sequence[str]:
-    return await run_reading.stores_with_runs(conn, now - ACTIVE)
