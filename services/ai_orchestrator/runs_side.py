@@ -36,6 +36,7 @@ from services.ai_orchestrator.store import run_reading, runs
 from services.ai_orchestrator.subscriptions import Intake
 from services.ai_orchestrator.usecases.copywriting import Ran
 from services.ai_orchestrator.usecases.runs import Runs
+from services.ai_orchestrator.usecases.single_apps import SingleApps
 from shared.audit import AuditLog
 from shared.clock import Clock
 from shared.db.engine import Database
@@ -180,7 +181,7 @@ class RunsSide:
             audit,
             clock,
         )
-        """Its ``run_app`` is what GenerateCopy asks by."""
+        self.single = SingleApps(database, book, sites, starter, gathering, audit, clock)
         self.prewarming = Prewarming(
             database,
             book,
@@ -203,7 +204,7 @@ class RunsSide:
     ) -> Ran:
         """See ``usecases.copywriting.RunApp``."""
         wait = timedelta(seconds=remaining(MOST))
-        view = await self.runs.run_app(
+        view = await self.single.run(
             app_type, subject, once=once, wait=wait, trigger=trigger, arguments=arguments
         )
         (step,) = view.steps
@@ -212,7 +213,7 @@ class RunsSide:
                 f"{app_type} is still being asked; the same call finds its answer; see run {step['run_id']}"
             )
             raise Unavailable("DEPENDENCY_DOWN", text, retry_after=LATER, dependency="dashscope")
-        return Ran(step["run_id"], step["result"], await self.runs.origin(step), step["reason"])
+        return Ran(step["run_id"], step["result"], await self.single.origin(step), step["reason"])
 
     @property
     def loops(self) -> Mapping[str, Loop]:

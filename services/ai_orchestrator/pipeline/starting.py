@@ -50,6 +50,8 @@ class OneApp:
     refresh: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What the caller gives beside the facts."""
+    user_id: str = ""
+    """Whose conversation it goes on with; empty: none."""
     traceparent: str | None = None
 
 
@@ -130,9 +132,10 @@ class Starter:
             app.version,
             subject,
             arguments=order.arguments,
+            user_id=order.user_id,
             refresh=order.refresh,
             patient=False,
-            lane=lane_of(app, subject),
+            lane=lane_of(app, subject, order.user_id),
         )
         await runs.insert(conn, new, now)
         await self.write(conn, new, [step], now)
@@ -227,8 +230,11 @@ class Starter:
         await self.write(conn, new, steps, now, due_at)
 
 
-def lane_of(app: AppDefinition, subject: Subject) -> str | None:
-    """What is asked one at a time: the insight it would write; None where it writes none."""
+def lane_of(app: AppDefinition, subject: Subject, user_id: str = "") -> str | None:
+    """What is asked one at a time: the insight it would write, or the conversation it goes on with; None where it does
+    neither."""
+    if user_id:
+        return "|".join((subject.store_id, app.app_type, user_id))
     if not app.cache_type:
         return None
     return "|".join((subject.store_id, app.app_type, *(subject.parts.get(part, "") for part in app.needs)))

@@ -96,6 +96,9 @@ step_run = sa.Table(
     sa.Column("time_dimension", Id, nullable=False),
     sa.Column("area", Id, nullable=False),
     sa.Column("arguments", Json, nullable=False),  # what a caller gave beside the facts
+    sa.Column(
+        "user_id", Id, nullable=False, server_default=""
+    ),  # whose conversation it goes on with; '' is none
     sa.Column("after", Json, nullable=False),  # names of steps
     sa.Column("refresh", sa.Boolean, nullable=False),  # asks even where the kept result is fresh
     sa.Column("patient", sa.Boolean, nullable=False),  # waits for a gate that is shut
