@@ -36,6 +36,7 @@ from services.ai_orchestrator.store import run_reading, runs
 from services.ai_orchestrator.subscriptions import Intake
 from services.ai_orchestrator.usecases.copywriting import Ran
 from services.ai_orchestrator.usecases.runs import Runs
+from services.ai_orchestrator.usecases.schedules import Schedules
 from services.ai_orchestrator.usecases.single_apps import SingleApps
 from shared.audit import AuditLog
 from shared.clock import Clock
@@ -190,6 +191,8 @@ class RunsSide:
             clock,
             cron=ai.prewarm_cron,
         )
+        self.schedules = Schedules(database, book, near.stores or with_runs, ai.prewarm_cron).listed
+        """For operators."""
         purges = [OldRuns(ai).purge, *near.purges]
         self._retention = Retention(database, clock, settings.limits.dedupe_horizon, purges)
 
