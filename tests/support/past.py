@@ -113,6 +113,8 @@ async def insert(database: Database, tables: Mapping[str, Columns], now: datetim
     given = {"count": count, "last": last, "step": SPAN.total_seconds() / count}
     numbers = SQL[database.dialect]["numbers"]
     async with database.write() as conn:
+        if database.dialect == "postgresql":  # however busy the machine is
+            await conn.execute(text("SET LOCAL statement_timeout = 0"))
         for table, columns in tables.items():
             names = ", ".join(f'"{name}"' for name in columns)
             statement = f"INSERT INTO {table} ({names}) SELECT {', '.join(columns.values())} FROM {numbers}"
