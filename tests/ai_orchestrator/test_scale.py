@@ -179,7 +179,10 @@ async def test_nothing_that_is_said_in_a_day_reads_a_table_from_end_to_end(
 
 HOT = {
     "claim": (r"lane IS NULL[\s\S]*SKIP LOCKED", "ix_step_run_ready"),
-    "what is kept of these facts": (r"FROM insight [\s\S]*insight\.cache_type = .*insight\.target = ", "insight_pkey"),
+    "what is kept of these facts": (
+        r"FROM insight [\s\S]*insight\.cache_type = .*insight\.target = ",
+        "insight_pkey",
+    ),
     "alerts behind a cursor": (r"FROM alert\s[\s\S]*alert\.seq > ", "alert_seq_key"),
     "a run's lock": (r"FROM chain_run\s[\s\S]*chain_run\.id = [\s\S]*FOR UPDATE", "chain_run_pkey"),
     "a call's hold": (r"FROM hold\s[\s\S]*attempt_id = [\s\S]*FOR UPDATE", "hold_pkey"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
+from services.ai_orchestrator.domain.insights import NEWER_FACTS
 from services.ai_orchestrator.domain.lifecycle import QUIET
 from services.ai_orchestrator.domain.planning import Pace, Site, about, day_of, dedup_key, limit_of, plan
 from services.ai_orchestrator.pipeline.book import Book
@@ -20,9 +21,6 @@ from services.ai_orchestrator.store.runs import NewRun, NewStep
 from shared.db.queue import HIGH, LOW, NORMAL
 from shared.ids import new_id
 from shared.values import value_class
-
-NEWER_FACTS: Final = "newer_facts"
-"""Why what is kept of a member is stale."""
 
 
 @value_class
