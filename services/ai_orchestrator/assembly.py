@@ -96,6 +96,7 @@ async def build(resources: Resources) -> Service:
             credentials=credentials,
             audit=audit,
             breakers=gates.desk,
+            schedules=runs.schedules,
         ),
         types=runs.intake.types,
         handler=runs.intake.take,

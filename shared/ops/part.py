@@ -23,6 +23,8 @@ __all__ = [
     "LimitView",
     "Part",
     "Replay",
+    "ScheduleView",
+    "Schedules",
     "UnknownDesk",
     "UnknownSend",
     "Verdict",
@@ -116,6 +118,25 @@ class BreakerDesk(Protocol):
         ...
 
 
+@value_class
+class ScheduleView:
+    """Work that begins by itself; the words of the contract."""
+
+    name: str
+    description: str
+    cron: str = ""
+    """Of what begins by the clock, read on the clocks of *time_zone*."""
+    time_zone: str = ""
+    event_type: str = ""
+    """Of what an event begins."""
+    stores: int = 0
+    last_at: datetime | None = None
+    next_at: datetime | None = None
+
+
+Schedules = Callable[[datetime], Awaitable[Sequence[ScheduleView]]]
+"""All that begins by itself in a service, as it stands at an instant."""
+
 Replay = Callable[[Incoming], Awaitable[None]]
 """Takes a dead letter's message as if it had just come; raises what it is refused with."""
 
@@ -155,3 +176,5 @@ class Part:
     audit: AuditLog
     breakers: BreakerDesk | None = None
     """None where nothing has one."""
+    schedules: Schedules | None = None
+    """None where nothing begins by itself."""
