@@ -34,9 +34,7 @@ class OutboxRelay:
     Any number of relays may share an outbox. A row whose confirm did not come is published again under the same id.
     """
 
-    def __init__(
-        self, database: Database, bus: Bus, clock: Clock, numbers: Metrics, *, service: str
-    ) -> None:
+    def __init__(self, database: Database, bus: Bus, clock: Clock, numbers: Metrics, *, service: str) -> None:
         self._database = database
         self._bus = bus
         self._clock = clock

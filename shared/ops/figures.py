@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from shared.bus import Bus
-from shared.clock import Clock
+from shared.clock import Clock, DatabaseClock
 from shared.db import outbox
 from shared.ops.part import Part
 from shared.supervise import Supervisor, Turn
@@ -42,6 +42,8 @@ class Figures:
 
     async def read(self) -> None:
         """Read once. Raises Unavailable where a database does not answer."""
+        if isinstance(self._clock, DatabaseClock):
+            self._numbers.set(metrics.CLOCK_DISAGREEMENTS, self._clock.disagreements)
         status = self._bus.status()
         self._numbers.set(metrics.BROKER_CONNECTED, status.connected)
         self._numbers.set(metrics.BROKER_BLOCKED, status.blocked)

@@ -70,7 +70,9 @@ PUBLISH: Final = Count(
     ("service", "outcome"),
 )
 BROKER_CONNECTED: Final = Level("reach_broker_connected", "1 while messages can be published")
-BROKER_BLOCKED: Final = Level("reach_broker_blocked", "1 while the broker takes no publishes because of an alarm")
+BROKER_BLOCKED: Final = Level(
+    "reach_broker_blocked", "1 while the broker takes no publishes because of an alarm"
+)
 DUE_ROWS: Final = Level(
     "reach_due_rows", "Rows of a queue by state: pending, deferred, running", ("service", "queue", "state")
 )
@@ -81,7 +83,9 @@ DUE_OLDEST: Final = Level(
 )
 ATTEMPTS: Final = Count("reach_attempts", "Vendor calls by outcome", ("service", "channel", "outcome"))
 ATTEMPT_SECONDS: Final = Spread("reach_attempt_seconds", "How long vendor calls take", ("service", "channel"))
-UNKNOWN_OPEN: Final = Level("reach_unknown_open", "Calls of unknown outcome not yet resolved, 1,000 at most", ("service",))
+UNKNOWN_OPEN: Final = Level(
+    "reach_unknown_open", "Calls of unknown outcome not yet resolved, 1,000 at most", ("service",)
+)
 UNKNOWN_OLDEST: Final = Level("reach_unknown_oldest_seconds", "Age of the oldest of them", ("service",))
 LEASES_LOST: Final = Count("reach_leases_lost", "Claims that ran out while in hand", ("service",))
 WRITES_FENCED: Final = Count("reach_writes_fenced", "Outcomes refused: the row had a new owner", ("service",))
@@ -154,7 +158,8 @@ RPC_SECONDS: Final = Spread("reach_rpc_seconds", "How long calls take", ("method
 LOOP_FAILURES: Final = Count("reach_loop_failures", "Failures of background loops", ("loop",))
 LOOP_AGE: Final = Level("reach_loop_age_seconds", "Since the loop last went round", ("loop",))
 CLOCK_DISAGREEMENTS: Final = Level(
-    "reach_clock_disagreements", "Times since the start that this host's clock was over 5 s off the database's"
+    "reach_clock_disagreements",
+    "Times since the start that this host's clock was over 5 s off the database's",
 )
 
 ALL: Final[tuple[Count | Level | Spread, ...]] = tuple(
