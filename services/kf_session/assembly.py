@@ -22,8 +22,10 @@ from services.kf_session.pipeline.retention import OldRows
 from services.kf_session.pipeline.taking import Listeners, Taking
 from services.kf_session.sending_side import sending_side
 from services.kf_session.service import SERVICE, KfSessionServicer
+from services.kf_session.store import outgoing, questions
 from services.kf_session.store.accounts import Accounts
 from services.kf_session.store.ledger import SessionKey
+from services.kf_session.store.pictures import Pictures
 from services.kf_session.subscriptions import TYPES
 from services.kf_session.usecases.ringing import PATH, Ringing
 from services.kf_session.usecases.sessions import Sessions
@@ -176,6 +178,12 @@ async def build(resources: Resources) -> Service:
             limits=WindowDesk(database, settings.default_zone),
             credentials=credentials,
             audit=audit,
+            queues={
+                "accounts": Accounts(database.dialect).queue,
+                "pictures": Pictures(database.dialect).queue,
+                "pushes": outgoing.queue(database.dialect),
+                "questions": questions.queue(database.dialect),
+            },
         ),
         types=TYPES,
         handler=matching.intake.take,

@@ -232,6 +232,7 @@ async def build(resources: Resources) -> Service:
             credentials=credentials,
             audit=audit,
             breakers=desk,
+            queues={"deliveries": work.queue, "cards": cards.queue},
         ),
         types=[*TYPES, *await rules.custom_types()],
         handler=intake.take,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -12,6 +13,7 @@ from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.engine import Database
 from shared.db.once import Once
+from shared.db.queue import DueQueue
 from shared.ops.finding import CheckStatus, Finding
 from shared.values import value_class
 
@@ -178,3 +180,5 @@ class Part:
     """None where nothing has one."""
     schedules: Schedules | None = None
     """None where nothing begins by itself."""
+    queues: Mapping[str, DueQueue] = field(default_factory=dict)
+    """What waits in it to be done, by name."""

@@ -215,6 +215,7 @@ class Settler:
         self._numbers.add(
             metrics.ATTEMPTS, service="campaign", channel="mass_send", outcome=outcome.state.value
         )
+        self._numbers.observe(metrics.ATTEMPT_SECONDS, seconds, service="campaign", channel="mass_send")
         if status is TaskStatus.CREATED:
             self._numbers.observe(metrics.CAMPAIGN_TASK_SECONDS, seconds)
         if outcome.errcode:
