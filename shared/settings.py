@@ -241,7 +241,7 @@ class Ai(Group):
     quiet_period: Duration = timedelta(minutes=30)
     """How long later facts of a day gather before a chain runs once more for them."""
     prewarm_cron: Cron = "0 10 * * *"
-    """When every active store's figures are prepared: a cron line of five fields, in the default time zone."""
+    """When every active store's figures are prepared: a cron line of five fields, on the store's own clocks."""
     words_kept: Duration = timedelta(days=30)
     """How long prompts and responses are kept, masked."""
     runs_kept: Duration = timedelta(days=90)

@@ -24,6 +24,7 @@ from services.campaign.reconciling_side import reconciling_side
 from services.campaign.reporting_side import reporting_side
 from services.campaign.sending_side import sending_side
 from services.campaign.service import SERVICE, CampaignServicer
+from services.campaign.store import candidates, follows, tasks
 from services.campaign.writing_side import writing_side
 from shared.audit import AuditLog
 from shared.bus import Incoming
@@ -198,6 +199,11 @@ async def build(resources: Resources) -> Service:
             limits=RateDesk(database, limits_of),
             credentials=credentials,
             audit=audit,
+            queues={
+                "candidates": candidates.queue(database.dialect),
+                "follow": follows.queue(database.dialect),
+                "tasks": tasks.queue(database.dialect),
+            },
         ),
         types=(),
         handler=hear,

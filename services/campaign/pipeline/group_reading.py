@@ -22,14 +22,8 @@ from services.campaign.store.groups import Due
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
 from shared.values import value_class
-from shared.wecom.customer import (
-    DISSOLVED,
-    NO_PERMISSION,
-    NOT_A_GROUP,
-    CustomerApi,
-    GroupDetail,
-    GroupRead,
-)
+from shared.wecom.customer import DISSOLVED, NO_PERMISSION, NOT_A_GROUP, CustomerApi, GroupRead
+from shared.wecom.customer_groups import GroupDetail
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
 
@@ -137,13 +131,7 @@ class Reader:
         store_id = self.store_of(detail.owner)
         reading = compared(one.before, detail, store_id, now)
         first = bool(due.sync_id) and one.counted_in != due.sync_id
-        unlisted = bool(due.sync_id) and one.seen_in != due.sync_id
-        report.add(
-            due,
-            read=1,
-            changed=int(first and reading.differs and not unlisted),
-            gone=-int(unlisted and bool(one.before.gone_reason)),
-        )
+        report.add(due, read=1, changed=int(first and reading.differs))
         return Written(
             due,
             detail,

@@ -5,7 +5,7 @@ nothing. A sync is a row with its cursor, so that whoever takes over after a cra
 syncs the same loop reads the groups that callbacks told of.
 
     listing ── page by page, each with its cursor in one transaction
-    closing ── what the whole list did not hold is gone
+    closing ── what the whole list did not hold is to be read before all others: its reading tells whether it is gone
     reading ── what is new, changed, or was read long ago, within the rate
 """
 
@@ -109,7 +109,16 @@ class GroupSync:
             wait = await self.step()
             turn()
             if wait > _NOW:
+                await self._measure()
                 await signal.wait(min(wait, _POLL).total_seconds())
+
+    async def _measure(self) -> None:
+        """Tell how old the list is; where it never came to its end, nothing."""
+        async with self._database.read() as conn:
+            listed_at = await group_syncs.listed_at(conn)
+        if listed_at is not None:
+            age = (self._clock.now() - listed_at).total_seconds()
+            self._numbers.set(metrics.GROUP_SYNC_AGE, age)
 
     async def step(self) -> timedelta:
         """Do the next thing there is to do; how long there is nothing more."""
@@ -164,7 +173,10 @@ class GroupSync:
             wait = await self._reserve(conn, len(batch), now)
             return _Step(held, sync, () if wait else tuple(batch), wait)
         if sync is not None and not await groups.is_owed(conn, sync.id):
-            await self._end(conn, sync, SyncStatus.FINISHED, now)
+            # Locked and looked at once more: somebody may have wanted all of them to be read meanwhile.
+            await group_syncs.running(conn, lock=True)
+            if not await groups.is_owed(conn, sync.id):
+                await self._end(conn, sync, SyncStatus.FINISHED, now)
         following = await groups.next_due(conn)
         return _Step(held, sync, wait=_POLL if following is None else max(following - now, _NOW))
 
@@ -248,14 +260,12 @@ class GroupSync:
         return wait
 
     async def _close(self, conn: AsyncConnection, sync: Sync, now: datetime) -> Sync:
-        """Mark a batch of those that the list did not hold; once there are none, the readings begin."""
-        if gone := await groups.unlisted(conn, sync.id, sync.started_at, now):
-            await group_syncs.count(conn, sync.id, now, gone=gone)
-            return sync
+        """See to it that those are read that the list did not hold; then the readings begin."""
+        await groups.owe_unlisted(conn, sync.id, sync.started_at, now)
         if await groups.replaced(conn, self._reader.store_of, now):
             return sync
-        # Asked for anew: somebody may have wanted all of them to be read meanwhile.
-        latest = await group_syncs.get(conn, sync.id)
+        # Locked and looked at anew: somebody may have wanted all of them to be read meanwhile.
+        latest = await group_syncs.running(conn, lock=True)
         if latest is not None and latest.whole:
             await groups.owe_all(conn, sync.id, sync.started_at, now)
         await group_syncs.change(conn, sync.id, now, phase=SyncPhase.READING.value, listed_at=now)

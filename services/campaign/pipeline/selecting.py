@@ -36,7 +36,8 @@ class StoredGroups:
         self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
     ) -> Selection:
         """Whom *audience* chooses now, by chat id. Raises Invalid where it cannot be read, or names a group that the
-        store does not have."""
+        store does not have.
+        """
         chosen = _read(audience, "audience")
         included: list[Group] = []
         excluded: list[LeftOut] = []

@@ -171,7 +171,7 @@ owner_task = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("made_at", Instant),  # when the platform had it
     sa.Column("retries", sa.Integer, nullable=False),  # those that count
-    sa.Column("renewals", sa.Integer, nullable=False),  # of tokens and files, for it
+    sa.Column("renewals", sa.Integer, nullable=False),  # domain.making.Renewed: bits
     sa.Column("looks", sa.Integer, nullable=False),  # for it at the platform, since its last request
     sa.Column("unclear_at", Instant),  # since when a request may have made it; none may where it is empty
     sa.Column(

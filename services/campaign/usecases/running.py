@@ -21,7 +21,7 @@ from services.campaign.pipeline.moving import Moving
 from services.campaign.pipeline.permitting import Permitting, refuse, refuse_live
 from services.campaign.pipeline.ports import Follow, Start
 from services.campaign.pipeline.scheduling import WAKEUP
-from services.campaign.store import reporting
+from services.campaign.store import approvals, reporting
 from services.campaign.store.campaigns import Kept
 from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
@@ -90,7 +90,11 @@ class Running:
             else:
                 ran = Ran(await self._for_show(conn, campaign, now), dry=True)
             await once.finish(conn, orjson.dumps({"run_id": ran.run_id, "dry": ran.dry}))
-            detail = {"version": campaign.version, "run_id": ran.run_id, "dry": ran.dry}
+            detail: dict[str, object] = {"version": campaign.version, "run_id": ran.run_id, "dry": ran.dry}
+            frozen = await approvals.snapshot(conn, campaign.id, campaign.version) if live else None
+            if frozen is not None:
+                # What goes to whom from here on, by itself or at its time; nothing else can.
+                detail |= {"content_hash": frozen.content_hash, "groups": frozen.included}
             await self._note(conn, once, campaign, now, detail)
             return ran
 
@@ -207,6 +211,8 @@ class Running:
         await self._moving.move(conn, campaign, after, now, by=by, reason=reason, comment=comment)
         if after is Status.CANCELLED:
             await self._start.stop(conn, campaign.id, now)
+        if after is Status.RUNNING:
+            await self._start.resumed(conn, campaign.id, now)
         await self._follow.run_changed(conn, campaign.id, now)
 
     async def _check_consent(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> None:
