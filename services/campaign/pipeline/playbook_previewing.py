@@ -94,6 +94,8 @@ class Player:
         self._filters = [
             audience.read(calendar.audience(self._steps[one.step], one.day)) for one in occurrences
         ]
+        asks = frozenset[str]().union(*(one.asks for one in self._filters))
+        self._wish = Wish(True, "join_state" in asks, "not_sent_for_days" in asks)
 
     async def play(
         self, conn: AsyncConnection, store_id: str, *, after: str, limit: int, counted: bool
@@ -101,10 +103,8 @@ class Player:
         """The first *limit* groups behind *after* that any step is for; where it is *counted*, all are looked at."""
         counts = {one.place: DayCount() for one in self._occurrences}
         found: list[GroupDays] = []
-        asks = frozenset[str]().union(*(one.asks for one in self._filters))
-        wish = Wish(True, "join_state" in asks, "not_sent_for_days" in asks)
         while counted or len(found) < limit:
-            page = await group_lists.of_store(conn, store_id, after=after, limit=PAGE, wish=wish)
+            page = await group_lists.of_store(conn, store_id, after=after, limit=PAGE, wish=self._wish)
             players = [_Group(view) for view in page if not view.standing.gone_reason]
             for one, chosen in zip(self._occurrences, self._filters, strict=True):
                 await self._day(conn, store_id, one, chosen, players, counts[one.place])
@@ -145,7 +145,8 @@ class Player:
             count.groups += 1
             count.no_slot += bool(full)
             one.had[occurrence.step] = occurrence.day
-            one.facts = replace(one.facts, last_sent_at=as_of)
+            if self._wish.sent:
+                one.facts = replace(one.facts, last_sent_at=as_of)
             one.touches.append(Touch(occurrence, no_slot=full))
 
     def _may(self, one: _Group, step: Step, occurrence: Occurrence) -> bool:

@@ -261,9 +261,13 @@ async def test_an_operator_starts_a_playbook_and_its_drafts_wait_for_somebody_el
         assert await world.sends() == []  # nothing leaves by itself
         assert (await refused(cat.StopPlaybook(pb.StopPlaybookRequest(run_id=run.id)))).reason == "NOT_FOUND"
         assert list((await cat.ListPlaybookRuns(pb.ListPlaybookRunsRequest())).runs) == []
-        seen = (
-            await ann.ListPlaybookOccurrences(pb.ListPlaybookOccurrencesRequest(run_id=run.id))
-        ).occurrences
+        asked = pb.ListPlaybookOccurrencesRequest(run_id=run.id)
+
+        async def all_three() -> list[pb.PlaybookOccurrence] | None:
+            found = list((await ann.ListPlaybookOccurrences(asked)).occurrences)
+            return found if len(found) == 3 else None
+
+        seen = await eventually(all_three) or []
         assert [(one.step, one.outcome) for one in seen] == [
             ("gift", pb.PLAYBOOK_OUTCOME_EMPTY),
             ("guide", pb.PLAYBOOK_OUTCOME_EMPTY),
