@@ -147,7 +147,7 @@ async def build(resources: Resources) -> Service:
         group_sync.RATE_KEY: groups.syncing.limits,
     }
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
-    reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
+    reporting = reporting_side(database, writing.campaigns, permit, audit, clock, customer)
     servicer = CampaignServicer(
         groups,
         writing,

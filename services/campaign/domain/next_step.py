@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from services.campaign.domain import permit
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.domain.story import About, GroupTold, Ran, TaskTold
-from services.campaign.domain.words import HOLDS, Text, because, told
+from services.campaign.domain.words import HOLDS, REASONS, Text, because, told
 
 
 def of_campaign(about: About, live: Ran | None) -> Text:
     """Of a campaign; *live* is its real run."""
     counts: Mapping[TargetStatus, int] = {} if live is None else live.groups
+    if about.refused:
+        return _refused(about)
     match about.status:
         case Status.DRAFT:
             return "提交审批（SubmitCampaign）", "submit it for approval (SubmitCampaign)"
@@ -52,6 +55,26 @@ def of_campaign(about: About, live: Ran | None) -> Text:
         case Status.MISSED:
             return "错过开始时间，不会补发；请另建活动", "it is never sent late; write another campaign"
     return "", ""
+
+
+def _refused(about: About) -> Text:
+    """What is to be done about a campaign that may not be sent."""
+    zh, en = told(REASONS, about.refused)
+    if about.refused == permit.DRY_RUN_ONLY:
+        then = (
+            "部署设置WECOM_CUSTOMER_DRY_RUN=false后可发送",
+            "WECOM_CUSTOMER_DRY_RUN=false in the deployment lets it",
+        )
+    elif about.refused == permit.APPROVER_UNKNOWN:
+        then = ("稍后再试", "try again later")
+    elif about.status is Status.PAUSED:
+        then = (
+            "取消后为剩余的群补发（TopUpCampaign，outcomes=CANCELLED）",
+            "cancel it and top up the rest (TopUpCampaign with outcomes CANCELLED)",
+        )
+    else:
+        then = ("修改并重新审批", "edit it and have it approved anew")
+    return f"现在不能发送（{zh}）：{then[0]}", f"it may not be sent now ({en}): {then[1]}"
 
 
 _RESOLVE: Final[Text] = (

@@ -50,6 +50,8 @@ class About:
     reason: str
     version: int
     finished_at: datetime | None
+    refused: str = ""
+    """Why it may not be sent now, where it is approved and does not run; '' where it may."""
 
     def when(self, at: datetime) -> str:
         """An instant on the clocks of its window."""
