@@ -145,7 +145,7 @@ async def build(resources: Resources) -> Service:
         reading_pace.READS: reconciling.pace.limits,
         group_sync.RATE_KEY: groups.syncing.limits,
     }
-    doctor = Doctor(database, LOCATIONS, clock, groups.checks)
+    doctor = Doctor(database, LOCATIONS, clock, (*groups.checks, *reconciling.doctor.checks))
     servicer = CampaignServicer(
         groups, writing, approval, sending, reconciling, resources.tokens, clock, settings.default_store
     )

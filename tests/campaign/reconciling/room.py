@@ -144,7 +144,9 @@ class Room(Bench):
 
         await self.database.transact(write)
 
-    async def remind(self, campaign_id: str, *owners: str, key: str = "", site: Site | None = None) -> list[Asked]:
+    async def remind(
+        self, campaign_id: str, *owners: str, key: str = "", site: Site | None = None
+    ) -> list[Asked]:
         """RemindOwners."""
         once = Once("", "reach.campaign.v1.CampaignService/RemindOwners", key, "|".join(owners))
         with acting_as(OPERATOR):

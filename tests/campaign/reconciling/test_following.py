@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from services.campaign.store.campaign_tables import campaign_run, campaign_target
 from services.campaign.store.follow_tables import group_receipt
 from services.campaign.store.follows import followed
-from services.campaign.store.campaign_tables import campaign_run, campaign_target
 from tests.campaign.reconciling.room import CANCEL, HOUR, RESULTS, TASK, Room
 
 MINUTE = timedelta(minutes=1)
@@ -98,7 +98,9 @@ async def test_after_the_deadline_the_rest_was_never_confirmed_and_nobody_can_se
         "wr-wu-0001": ("owner_never_confirmed", ""),
     }
     assert await room.status() == ("finished", "")
-    assert {one["state"] for one in await room.made()} == {"cancelled"}, "a late press would double the top-up"
+    assert {one["state"] for one in await room.made()} == {"cancelled"}, (
+        "a late press would double the top-up"
+    )
     assert {row.status for row in (await room.follow_rows()).values()} == {"never_confirmed"}
     await room.check_truth()
 

@@ -99,7 +99,9 @@ async def test_by_hand_and_by_itself_together_never_exceed_three(eager: Room) ->
     times = (await room.reminded())["li"]
     assert most_in_a_day(times) == 3
     assert [one for one in await room.world.requests(REMIND) if one["errcode"]] == []
-    assert {by for by, _ in await room.ledger()} == {"op", ""} or {by for by, _ in await room.ledger()} == {"op"}
+    assert {by for by, _ in await room.ledger()} == {"op", ""} or {by for by, _ in await room.ledger()} == {
+        "op"
+    }
 
 
 async def test_asking_by_hand_says_for_each_task_whether_and_why_not(room: Room) -> None:
@@ -112,11 +114,17 @@ async def test_asking_by_hand_says_for_each_task_whether_and_why_not(room: Room)
     await room.look()
     found = {one.owner: one.reason for one in await room.remind(campaign_id, key="k1")}
     assert found == {"li": "", "wu": "confirmed", "xu": ""}
-    assert {one.owner: one.reason for one in await room.remind(campaign_id, key="k1")} == found, "the same call"
+    assert {one.owner: one.reason for one in await room.remind(campaign_id, key="k1")} == found, (
+        "the same call"
+    )
     again = {one.owner: one.reason for one in await room.remind(campaign_id)}
     assert again == {"li": "asked_already", "wu": "confirmed", "xu": "asked_already"}
     await room.look()
-    assert {owner: len(times) for owner, times in (await room.reminded()).items()} == {"li": 1, "wu": 0, "xu": 1}
+    assert {owner: len(times) for owner, times in (await room.reminded()).items()} == {
+        "li": 1,
+        "wu": 0,
+        "xu": 1,
+    }
     for _ in range(2):
         await room.remind(campaign_id, "li")
         await room.look()
