@@ -146,7 +146,7 @@ async def build(resources: Resources) -> Service:
         reading_pace.READS: reconciling.pace.limits,
         group_sync.RATE_KEY: groups.syncing.limits,
     }
-    doctor = Doctor(database, LOCATIONS, clock, groups.checks)
+    doctor = Doctor(database, LOCATIONS, clock, (*groups.checks, *reconciling.doctor.checks))
     reporting = reporting_side(database, writing.campaigns, permit, audit, clock, customer)
     servicer = CampaignServicer(
         groups,
