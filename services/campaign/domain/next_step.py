@@ -51,7 +51,7 @@ def of_campaign(about: About, live: Ran | None) -> Text:
                 return _RESOLVE
             return f"等待群主确认{waiting}个群", f"owners have still to confirm {waiting} groups"
         case Status.FINISHED | Status.CANCELLED | Status.FAILED:
-            return _top_up(counts)
+            return _top_up(about, counts)
         case Status.MISSED:
             return "错过开始时间，不会补发；请另建活动", "it is never sent late; write another campaign"
     return "", ""
@@ -83,9 +83,14 @@ _RESOLVE: Final[Text] = (
 )
 
 
-def _top_up(counts: Mapping[TargetStatus, int]) -> Text:
+def _top_up(about: About, counts: Mapping[TargetStatus, int]) -> Text:
     if counts.get(TargetStatus.UNKNOWN):
         return _RESOLVE
+    if about.topped_up_by:
+        return (
+            f"未送达的群已由补发活动 {about.topped_up_by} 接手",
+            f"its top-up {about.topped_up_by} asks once more for those that it did not reach",
+        )
     never = counts.get(TargetStatus.OWNER_NEVER_CONFIRMED, 0)
     if not never:
         return "", ""
@@ -105,7 +110,9 @@ def of_group(about: About, target: GroupTold, task: TaskTold) -> Text:
         case TargetStatus.UNKNOWN:
             return _first(of_task(about, task), _RESOLVE)
         case TargetStatus.OWNER_NEVER_CONFIRMED:
-            return _top_up({target.status: 1}) if about.status.over else ("", "")
+            return _top_up(about, {target.status: 1}) if about.status.over else ("", "")
+        case TargetStatus.LIMIT_REACHED if about.topped_up_by:
+            return _top_up(about, {})
         case TargetStatus.LIMIT_REACHED:
             return (
                 "待接收额度恢复后补发（TopUpCampaign，outcomes=LIMIT_REACHED）",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -21,7 +22,7 @@ from services.campaign.domain.story import (
     Story,
     Written,
 )
-from services.campaign.store import approvals, campaigns, explaining, reporting, targets, tasks
+from services.campaign.store import approvals, campaigns, explaining, reporting, targets, tasks, top_ups
 from services.campaign.store.approvals import APPROVED
 from services.campaign.store.campaigns import Kept
 from services.campaign.store.tasks import Run
@@ -93,7 +94,7 @@ class Explaining:
         return found
 
     async def _group(self, conn: AsyncConnection, held: Kept, chat_id: str) -> Story:
-        about, past = await self._about(conn, held), await _history(conn, held)
+        about, past = await self._about(conn, held, chat_id), await _history(conn, held)
         runs = sorted(await tasks.runs(conn, held.id), key=lambda one: one.dry)
         for run in runs:
             if run.dry and held.started_at is not None:
@@ -112,10 +113,11 @@ class Explaining:
                 return telling.of_group(about, chat_id, past, None, outcome, task.told)
         return telling.of_group(about, chat_id, past, await _left_out(conn, held, runs, chat_id), None, None)
 
-    async def _about(self, conn: AsyncConnection, held: Kept) -> About:
+    async def _about(self, conn: AsyncConnection, held: Kept, chat_id: str = "") -> About:
         waits = held.status in (Status.APPROVED, Status.SCHEDULED, Status.PAUSED)
         now = self._clock.now()
-        return _told(held, await self._consent.consent_refusal(conn, held, now) if waits else "")
+        refused = await self._consent.consent_refusal(conn, held, now) if waits else ""
+        return replace(_told(held), refused=refused, topped_up_by=await top_ups.taker(conn, held.id, chat_id))
 
 
 async def _left_out(
@@ -174,5 +176,5 @@ async def _ran(conn: AsyncConnection, run: Run) -> Ran:
     return Ran(run.id, run.dry, run.started_by, run.started_at, groups, holds)
 
 
-def _told(held: Kept, refused: str = "") -> About:
-    return About(held.id, held.spec, held.status, held.reason, held.version, held.finished_at, refused)
+def _told(held: Kept) -> About:
+    return About(held.id, held.spec, held.status, held.reason, held.version, held.finished_at)

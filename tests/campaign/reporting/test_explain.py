@@ -108,6 +108,12 @@ async def test_a_finished_campaign_points_to_the_top_up_that_it_needs(desk: Desk
     [found] = await desk.explained(campaign_id)
     assert "TopUpCampaign" in found.next_en
     assert "1 sent, 1 owner_never_confirmed" in told(found, "run")
+    child = (await desk.top_up(campaign_id)).campaign.id
+    for subject in (campaign_id, "wr-li-00"):
+        [found] = await desk.explained(subject)
+        assert found.next_en == f"its top-up {child} asks once more for those that it did not reach"
+    await desk.becomes(child, Status.CANCELLED)
+    assert "TopUpCampaign" in (await desk.explained("wr-li-00"))[0].next_en
     other = await desk.write()
     await desk.becomes(other, Status.CANCELLED)
     [dropped] = await desk.explained(other)
