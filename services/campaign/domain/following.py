@@ -75,13 +75,6 @@ def status_of(raw: int) -> TargetStatus | None:
     }.get(raw)
 
 
-def may_become(before: TargetStatus, after: TargetStatus) -> bool:
-    """Whether a group's state may change so: forward only, and whatever the platform says was sent, was sent."""
-    if before is TargetStatus.SENT or before is after:
-        return False
-    return after is TargetStatus.SENT or not before.over
-
-
 def next_look(looks: int, now: datetime, confirm_by: datetime) -> datetime:
     """When to look again after *looks* looks that brought nothing new; never past the deadline where that is ahead."""
     due = now + DELAYS[min(looks, len(DELAYS) - 1)]

@@ -329,6 +329,7 @@ def _settled(
         "error": "",
         "ended_at": None,
         "updated_at": now,
+        "rank": due or now,
         **values,
     }
     return Settlement(one.id, one.epoch, status, one.attempts, due, reason, own)

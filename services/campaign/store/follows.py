@@ -20,9 +20,10 @@ from shared.db.types import DialectName, Id, Instant
 from shared.values import value_class
 
 SETTLED: Final = (
-    "confirmed_at", "looks", "failures", "looked_at", "errcode", "error", "ended_at", "updated_at",
+    "confirmed_at", "looks", "failures", "looked_at", "errcode", "error", "ended_at", "updated_at", "rank",
 )  # fmt: skip
-"""Columns of its own that a settled row brings; whether it is to be stopped is for others to say."""
+"""Columns that a settled row brings; whether it is to be stopped is for others to say. Its rank is when it is due: were
+it its age, the oldest would be looked at over and over where the rate does not do for all."""
 WAITING: Final = (PENDING, DEFERRED, LOOKING)
 """States of tasks that are still followed."""
 
@@ -135,7 +136,7 @@ async def rest(conn: AsyncConnection, until: datetime, now: datetime) -> None:
 
 
 def _due(now: datetime) -> dict[str, object]:
-    return {"status": PENDING, "due_at": now, "hold_reason": None, "updated_at": now}
+    return {"status": PENDING, "due_at": now, "rank": now, "hold_reason": None, "updated_at": now}
 
 
 async def lines(conn: AsyncConnection, campaign_id: str, *, lock: bool = False) -> list[Line]:
@@ -210,6 +211,13 @@ async def write(conn: AsyncConnection, task_id: str, found: Sequence[Found], now
         told = await conn.execute(_write(dialect_of(conn)), {"new": document, "task": task_id, "now": now})
         changed.update(told.scalars())
     return frozenset(changed)
+
+
+async def making(conn: AsyncConnection) -> bool:
+    """Whether tasks wait for nothing but the rate to be made."""
+    t = owner_task
+    ready = sa.exists().where(t.c.status == sa.literal_column("'pending'"), ~t.c.dry)
+    return bool(await conn.scalar(sa.select(ready)))
 
 
 # --- runs --------------------------------------------------------------------------------------------------
