@@ -75,6 +75,12 @@ def status_of(raw: int) -> TargetStatus | None:
     }.get(raw)
 
 
+def may_become(before: TargetStatus, after: TargetStatus) -> bool:
+    """Whether a group's state may change so, or be told anew: forward only, and whatever the platform says was sent, was
+    sent."""
+    return before is not TargetStatus.SENT and (after is TargetStatus.SENT or not before.over)
+
+
 def next_look(looks: int, now: datetime, confirm_by: datetime) -> datetime:
     """When to look again after *looks* looks that brought nothing new; never past the deadline where that is ahead."""
     due = now + DELAYS[min(looks, len(DELAYS) - 1)]

@@ -24,7 +24,8 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 async def test_a_group_goes_forward_only_and_what_was_sent_stays_so(room: Room) -> None:
     groups = await room.owns("li", len(TargetStatus))
     await room.asked()
-    [followed] = await room.rows(task_follow)
+    [row] = await room.rows(task_follow)
+    one = follows.followed(row._mapping)
     before = dict(zip(groups, TargetStatus, strict=True))
     for after in TargetStatus:
         async with room.database.write() as conn:
@@ -35,8 +36,8 @@ async def test_a_group_goes_forward_only_and_what_was_sent_stays_so(room: Room) 
                     .values(status=status.value, raw_status=None, reason="")
                 )
             told = [Found(chat_id, after, 1, sent_at=room.clock.now()) for chat_id in groups]
-            changed = await follows.write(conn, followed.id, told, room.clock.now())
-            now = await follows.targets(conn, followed.id)
+            changed = await follows.write(conn, one, told, room.clock.now())
+            now = await follows.targets(conn, one.id)
         for chat_id, status in before.items():
             forward = not status.over or (after is TargetStatus.SENT and status is not TargetStatus.SENT)
             assert (now[chat_id], chat_id in changed) == (after if forward else status, forward)
