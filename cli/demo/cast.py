@@ -53,11 +53,33 @@ PEOPLE: Final[Mapping[str, Person]] = {
 }
 
 
+WRITER: Final = "linxiaoyu"
+APPROVER: Final = "chenjing"
 OFFICE: Final[Mapping[str, tuple[str, ...]]] = {
-    "linxiaoyu": ("campaign.read", "campaign.write", "campaign.operate"),
-    "chenjing": ("campaign.read", "campaign.approve"),
+    WRITER: ("campaign.read", "campaign.write", "campaign.approve", "campaign.operate"),
+    APPROVER: ("campaign.read", "campaign.approve"),
 }
-"""Who makes campaigns and who approves them, with the scopes of their tokens."""
+"""Who makes campaigns and who approves them, with the scopes of their tokens; who writes may approve others' only."""
+
+GROUP_OWNERS: Final[Mapping[str, str]] = {"zhoumin": "at_once", "zhaolei": "at_once", "sunyue": "never"}
+"""Owners of customer groups, and when they press send."""
+GROUPS: Final[Mapping[str, tuple[str, str]]] = {
+    "wr-pudong-1": ("zhoumin", "小满食堂·浦东老客"),
+    "wr-pudong-2": ("zhoumin", "小满食堂·浦东午餐"),
+    "wr-jingan-1": ("zhaolei", "小满食堂·静安老客"),
+    "wr-jingan-2": ("zhaolei", "小满食堂·静安家庭"),
+    "wr-wine": ("sunyue", "小满食堂·品酒会"),
+}
+"""Customer groups by their ids: whose they are, and their names."""
+BLOCK_WORDS: Final = "返现,保本,医疗治愈"
+THEME: Final = "周五午市上新清蒸鲈鱼，到店说“群里看到的”送时蔬一份"
+BLOCKED: Final = "周五上新清蒸鲈鱼，满200返　现30！"
+"""What somebody writes first; the space in it is a full-width one."""
+CANDIDATES: Final = (
+    "周五中午，清蒸鲈鱼上新啦。到店说一声“群里看到的”，送您一份时蔬。",
+    "这周五午市有新菜：清蒸鲈鱼，现点现蒸。报“群里看到的”，时蔬我们请。",
+)
+"""What the application writes."""
 
 
 @value_class

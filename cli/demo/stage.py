@@ -20,7 +20,7 @@ from reach.notifier.v1 import notifier_service_pb2, notifier_service_pb2_grpc
 from cli import demo_credentials
 from cli.common import SERVICES
 from cli.connect import calling_at
-from cli.demo.cast import CUSTOMER, GROUP, KF_ACCOUNT, OFFICE, PEOPLE, STORE, STORE_NAME
+from cli.demo.cast import BLOCK_WORDS, CUSTOMER, GROUP, KF_ACCOUNT, OFFICE, PEOPLE, STORE, STORE_NAME
 from cli.identity import registry
 from cli.serving import build_of
 from sandbox.profile import Profile
@@ -146,6 +146,8 @@ def _settings(home: str, sandbox: str) -> Settings:
             "REACH_CLOCK": "sandbox",  # so that what takes a minute need not be waited for
             "REACH_AI_PREWARM_CRON": "0 0 29 2 *",  # the club's figures are prepared when it says that they are ready
             "REACH_WECOM_BASE_URL": sandbox,
+            "WECOM_CUSTOMER_BLOCK_WORDS": BLOCK_WORDS,
+            "WECOM_CUSTOMER_DRY_RUN": "false",  # the platform is the sandbox
         },
         service="up",
     )

@@ -95,7 +95,7 @@ class GroupSync:
         self._owner = owner
         self._cron = cron
         self._zone = zone
-        self._limits = (Limit("per_second", per_second, timedelta(seconds=1)),)
+        self.limits: Final = (Limit("per_second", per_second, timedelta(seconds=1)),)
         self._abreast = min(ABREAST, per_second)
         self._lease = lease
         self._page = page
@@ -109,7 +109,16 @@ class GroupSync:
             wait = await self.step()
             turn()
             if wait > _NOW:
+                await self._measure()
                 await signal.wait(min(wait, _POLL).total_seconds())
+
+    async def _measure(self) -> None:
+        """Tell how old the list is; where it never came to its end, nothing."""
+        async with self._database.read() as conn:
+            listed_at = await group_syncs.listed_at(conn)
+        if listed_at is not None:
+            age = (self._clock.now() - listed_at).total_seconds()
+            self._numbers.set(metrics.GROUP_SYNC_AGE, age)
 
     async def step(self) -> timedelta:
         """Do the next thing there is to do; how long there is nothing more."""
@@ -173,7 +182,7 @@ class GroupSync:
 
     async def _reserve(self, conn: AsyncConnection, calls: int, now: datetime) -> timedelta:
         """Take *calls* from the rate; how long to wait where there is no room."""
-        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self._limits, calls)], now)
+        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self.limits, calls)], now)
         if isinstance(verdict, Wait):
             self._numbers.add(metrics.RATE_WAITS, service="campaign", limit=verdict.limit_name)
             return max(verdict.until - now, timedelta(milliseconds=1))

@@ -21,7 +21,7 @@ from services.campaign.pipeline.moving import Moving
 from services.campaign.pipeline.permitting import Permitting, refuse, refuse_live
 from services.campaign.pipeline.ports import Follow, Start
 from services.campaign.pipeline.scheduling import WAKEUP
-from services.campaign.store import approvals
+from services.campaign.store import approvals, reporting
 from services.campaign.store.campaigns import Kept
 from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
@@ -112,7 +112,7 @@ class Running:
                 excluded=len(chosen.selection.excluded),
             )
         pairs = [(group.chat_id, group.owner) for group in chosen.selection.included]
-        return await self._start.plan(
+        run_id = await self._start.plan(
             conn,
             campaign,
             dry=True,
@@ -121,6 +121,9 @@ class Running:
             by=current().subject,
             now=now,
         )
+        # Its report tells of them like that of a real run, whose groups are frozen.
+        await reporting.leave_out(conn, run_id, chosen.selection.excluded)
+        return run_id
 
     async def _for_good(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> str:
         if not self._live:
