@@ -30,7 +30,7 @@ ALONE = {name for name, (fault, reason, _) in FAILURES.items() if reason in REFU
 """What is nobody else's business: a connection that is dropped has not said about whom it asks."""
 SHUT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def _pass_time(club: Club) -> None:
     await club.world.freeze()
     while True:
         await asyncio.sleep(0.25)
-        await club.world.advance(1)
+        await club.world.advance(2)
 
 
 async def _meet(club: Club) -> None:
