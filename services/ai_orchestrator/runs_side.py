@@ -14,6 +14,7 @@ from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
 from services.ai_orchestrator.pipeline.engine import LEASE, Engine
 from services.ai_orchestrator.pipeline.gathering import Gathering
+from services.ai_orchestrator.pipeline.looking import Looker
 from services.ai_orchestrator.pipeline.ports import (
     ActiveStores,
     Alerts,
@@ -121,10 +122,8 @@ class RunsSide:
         preparer = Preparer(
             database,
             queue,
-            book,
-            pace,
+            Looker(database, book, pace, gathering, near.results, clock),
             ending,
-            gathering,
             near.results,
             near.gates,
             near.alerts,

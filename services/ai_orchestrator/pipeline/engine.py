@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 import structlog
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
@@ -20,7 +21,8 @@ from services.ai_orchestrator.pipeline.ending import STEPS, STOPPED
 from services.ai_orchestrator.pipeline.job import Job, Step, step_of
 from services.ai_orchestrator.pipeline.ports import Provider
 from services.ai_orchestrator.pipeline.preparing import Preparer
-from services.ai_orchestrator.pipeline.settling import Settler
+from services.ai_orchestrator.pipeline.settling import Over, Settler
+from services.ai_orchestrator.pipeline.together import Together
 from services.ai_orchestrator.store import attempts, runs
 from shared.clock import Clock
 from shared.db.engine import Database
@@ -29,6 +31,7 @@ from shared.errors import Overtaken, Throttled, Unavailable
 from shared.supervise import Turn
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 LEASE: Final = timedelta(seconds=30)
 BREAK_OFF: Final = timedelta(seconds=15)
@@ -40,6 +43,8 @@ _POLL: Final = 1.0
 _SWEEP: Final = 1.0
 _SLACK: Final = 1.0
 """Seconds beyond its time-out in which a provider may still say by itself what happened."""
+_LINGER: Final = 0.005
+"""Seconds that an answer nobody waits for is kept, to be settled with others: less than a settlement takes."""
 _ANY_LEASE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 _log = structlog.get_logger("reach.ai_orchestrator.runs")
@@ -56,6 +61,14 @@ class _Held:
     """Whether its place is to be filled by what is next, in the transaction that settles it."""
     filled: bool = False
     task: asyncio.Task[None] | None = None
+
+
+@value_class
+class _Answered:
+    """A step whose call is over."""
+
+    held: _Held = field(hash=False)
+    over: Over
 
 
 class Engine:
@@ -92,6 +105,7 @@ class Engine:
         self._break_off = break_off
         self._held: dict[str, _Held] = {}
         self._signal = database.wakeups.listen(STEPS)
+        self._settling: Together[_Answered, Step | None] = Together(self._settle)
         self._claiming = asyncio.Lock()
         self._closed = False
 
@@ -150,35 +164,46 @@ class Engine:
         if job is None:
             return
         outcome = await self._call(job, held)
-        following: list[Step] = []
-
-        async def take_next(conn: AsyncConnection) -> list[str]:
-            # A transaction that is made again begins with an empty hand.
-            following[:] = await self._following(conn, held)
-            return [step.id for step in following]
-
         try:
-            await self._settler.settle(job, outcome, take_next)
+            company = held.step.prewarm and len(self._held) > 1
+            following = await self._settling.do(
+                _Answered(held, Over(job, outcome)), _LINGER if company else 0.0
+            )
         except (Overtaken, Throttled, Unavailable):
             raise  # the database's: the request counts as unknown to whoever takes the step over
         except Exception as error:
             # Whoever asked again would pay for the same once more.
             _log.exception("an answer could not be settled", attempt_id=job.wish.attempt_id)
-            await self._settler.settle(job, _defect(error), take_next)
-        if following:
-            (step,) = following
+            following = await self._settling.do(_Answered(held, Over(job, _defect(error))))
+        if following is not None:
             held.filled = True
             del self._held[held.step.id]  # its place is the next one's
-            self._begin(step, go_on=True)
+            self._begin(following, go_on=True)
 
-    async def _following(self, conn: AsyncConnection, held: _Held) -> list[Step]:
-        """What takes the place of a step: of another kind only where that is more urgent."""
-        if not held.goes_on or self._closed:
+    async def _settle(self, answered: Sequence[_Answered]) -> Sequence[Step | None]:
+        """Settle calls that ended in the same moment, and take up what goes in their places, in that transaction."""
+        following: list[Step] = []
+
+        async def take_next(conn: AsyncConnection) -> list[str]:
+            # A transaction that is made again begins with an empty hand.
+            following[:] = await self._following(conn, [one.held for one in answered])
+            return [step.id for step in following]
+
+        await self._settler.settle([one.over for one in answered], take_next)
+        return [*following, *(None for _ in answered[len(following) :])]
+
+    async def _following(self, conn: AsyncConnection, held: Sequence[_Held]) -> list[Step]:
+        """What takes the places of steps: of another kind only where that is more urgent."""
+        going = [] if self._closed else [one for one in held if one.goes_on]
+        if not going:
             return []
         now = self._clock.now()
         await self._queue.promote(conn, now)
-        least = LOW if held.step.prewarm else NORMAL
-        rows = await self._queue.claim(conn, self._owner, now, self._lease, 1, least=least)
+        idle = sum(one.step.prewarm for one in going)
+        rows: list[RowMapping] = []
+        for places, least in ((len(going) - idle, NORMAL), (idle, LOW)):
+            if places:
+                rows += await self._queue.claim(conn, self._owner, now, self._lease, places, least=least)
         return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
 
     async def _call(self, job: Job, held: _Held) -> Completion | CallProblem:
@@ -299,6 +324,7 @@ class Engine:
         """Wait until what is under way is settled; every call is bounded."""
         while self._held:
             await asyncio.wait([held.task for held in self._held.values() if held.task])
+        await self._preparer.idle()
 
     async def _ended(self, timeout: float) -> None:
         # Until nothing is left: one that was being settled may still have taken the next one up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -94,7 +94,7 @@ class Run:
     priority: int
 
 
-_RUN: Final = [
+RUN: Final = [
     chain_run.c[name]
     for name in (
         "id", "store_id", "chain", "event_type", "member_id", "assistant_id", "prewarm", "width", "status",
@@ -103,7 +103,8 @@ _RUN: Final = [
 ]  # fmt: skip
 
 
-def _run(row: sa.RowMapping) -> Run:
+def run_of(row: sa.RowMapping) -> Run:
+    """A row of `RUN`."""
     return Run(**{**row, "status": RunStatus(row["status"])})
 
 
@@ -255,20 +256,20 @@ async def answered(conn: AsyncConnection, subject: Subject, day: str, content_ha
     return (await conn.execute(query.limit(1))).first() is not None
 
 
-_GET: Final = sa.select(*_RUN).where(chain_run.c.id == sa.bindparam("run_id"))
+_GET: Final = sa.select(*RUN).where(chain_run.c.id == sa.bindparam("run_id"))
 _LOCK: Final = _GET.with_for_update()
 
 
 async def get(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, unlocked."""
     row = (await conn.execute(_GET, {"run_id": run_id})).mappings().one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 async def lock(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, nobody else's until the transaction ends. Runs are locked before their steps."""
     row = (await conn.execute(_LOCK, {"run_id": run_id})).mappings().one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 async def overdue(conn: AsyncConnection, now: datetime, limit: int) -> Sequence[str]:
@@ -305,10 +306,10 @@ async def ends(conn: AsyncConnection, run_id: str) -> list[StepStatus]:
     return [StepStatus(status) for status in (await conn.execute(query)).scalars()]
 
 
-async def begin(conn: AsyncConnection, run_id: str, now: datetime) -> None:
-    """Its first step is taken up: what comes later does not gather for it any more."""
+async def begin(conn: AsyncConnection, ids: Collection[str], now: datetime) -> None:
+    """Their first steps are taken up: what comes later does not gather for them any more."""
     r = chain_run
-    statement = sa.update(r).where(r.c.id == run_id, r.c.status == RunStatus.PENDING.value)
+    statement = sa.update(r).where(r.c.id.in_(sorted(ids)), r.c.status == RunStatus.PENDING.value)
     await conn.execute(statement.values(status=RunStatus.RUNNING.value, started_at=now, awaiting=None))
 
 
@@ -391,18 +392,11 @@ async def finish(
 
 
 _STEP: Final = sa.update(step_run).where(step_run.c.id == sa.bindparam("which"))
-_HELD_STEP: Final = _STEP.where(step_run.c.lease_epoch == sa.bindparam("epoch"), step_run.c.status == RUNNING)
 
 
 async def update_step(conn: AsyncConnection, step_id: str, values: Mapping[str, Any]) -> None:
     """Write a step's own columns; under the run's lock, or by who holds the step."""
     await conn.execute(_STEP, {**values, "which": step_id})
-
-
-async def asked(conn: AsyncConnection, step_id: str, epoch: int, values: Mapping[str, Any]) -> bool:
-    """Write what is known of a step that is about to be asked for; False where it is not its holder's any more."""
-    done = await conn.execute(_HELD_STEP, {**values, "which": step_id, "epoch": epoch})
-    return bool(done.rowcount)
 
 
 async def epoch_of(conn: AsyncConnection, step_id: str) -> int | None:

@@ -21,7 +21,7 @@ from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import ENDED, Ending
 from services.ai_orchestrator.pipeline.gathering import Gathering
-from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites
+from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites, Sought
 from services.ai_orchestrator.pipeline.starting import OneApp, Order, Started, Starter, lane_of
 from services.ai_orchestrator.store import attempts, run_reading, runs
 from services.ai_orchestrator.store.run_reading import AttemptsWanted, Before, Row, RunsWanted, RunView
@@ -186,7 +186,7 @@ class Runs:
         if material.empty:
             return "skipped", 0
         prompt = self._gathering.assemble(app, subject, material, inputs)
-        kept = await self._results.fresh(conn, app, subject, prompt.fingerprint)
+        (kept,) = await self._results.fresh(conn, [Sought(app, subject, prompt.fingerprint)])
         return "ask" if kept is None else "cached", len(prompt.text.encode())
 
     # --- Looking ----------------------------------------------------------------------------------------
