@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import AppDefinition
 from services.ai_orchestrator.domain.lifecycle import NO_FACTS, TIMEOUT, RunStatus, StepStatus
-from services.ai_orchestrator.domain.material import Prompt
+from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.domain.planning import Pace
 from services.ai_orchestrator.pipeline.book import Book
-from services.ai_orchestrator.pipeline.gathering import Gathering
+from services.ai_orchestrator.pipeline.gathering import About, Gathering
 from services.ai_orchestrator.pipeline.job import Step, step_of
 from services.ai_orchestrator.pipeline.ports import Results, Sought
 from services.ai_orchestrator.pipeline.together import Together
@@ -91,6 +91,10 @@ class Asking:
         return Without(StepStatus.CACHED, own={**self.own, "result": result}, also=same)
 
 
+Look = Without | Asking | None
+"""What becomes of a claimed step; None where it is left to others."""
+
+
 class Looker:
     """Reads what steps are to be asked about."""
 
@@ -103,52 +107,85 @@ class Looker:
         self._gathering = gathering
         self._results = results
         self._clock = clock
-        self._beginning: Together[str, None] = Together(self._begin)
+        self._looking: Together[Step, Look] = Together(self._look)
         self._ahead: dict[str, Asking] = {}
         self._wanted: dict[str, Run] = {}
         """Runs that are to be read ahead of."""
         self._reading: asyncio.Task[None] | None = None
 
-    async def look(self, step: Step) -> Without | Asking | None:
+    async def look(self, step: Step) -> Look:
         """What there is to ask about; None where its run is over, or past its time."""
         if (ahead := self._taken(step)) is not None:
             return ahead
+        if step.prewarm:
+            return await self._looking.do(step)
+        (found,) = await self._look([step])  # somebody waits: it is not held up by what others read
+        return found
+
+    async def _look(self, steps: Sequence[Step]) -> list[Look]:
         while True:
             async with self._database.read() as conn:
                 now = self._clock.now()
-                run = await runs.get(conn, step.run_id)
-                if run is None or not run.status.open:
-                    return None
-                if run.deadline_at <= now:
-                    return None  # the sweep ends it, with all that is left of it, each for its own reason
-                if run.status is RunStatus.RUNNING:
-                    return await self._look(conn, run, step, now)
-            # Committed before facts are read: what comes later does not gather for this run any more.
-            await self._beginning.do(run.id)
+                found = await run_batches.get(conn, {step.run_id for step in steps})
+                # What is past its time the sweep ends, with all that is left of it, each for its own reason.
+                open_ = {key: run for key, run in found.items() if run.status.open and run.deadline_at > now}
+                begun = {key for key, run in open_.items() if run.status is RunStatus.RUNNING}
+                if begun == open_.keys():
+                    return await self._read(conn, open_, steps, now)
+            # Committed before facts are read: what comes later does not gather for these runs any more.
+            await self._database.transact(partial(runs.begin, ids=open_.keys() - begun, now=now))
 
-    async def _begin(self, ids: Sequence[str]) -> Sequence[None]:
-        await self._database.transact(partial(runs.begin, ids=set(ids), now=self._clock.now()))
-        return [None for _ in ids]
-
-    async def _look(self, conn: AsyncConnection, run: Run, step: Step, now: datetime) -> Without | Asking:
-        app = await self._book.app(conn, step.app_type, step.app_version)
-        if app is None:
-            text = f"version {step.app_version} of {step.app_type} is not known here"
-            return Without(StepStatus.FAILED, "definition_missing", text)
-        if (until := self._until(run, step, now)) <= now:
-            return Without(StepStatus.FAILED, TIMEOUT, "its time is over")
-        material, inputs = await self._gathering.gather(
-            conn, app, step.subject, now, run_id=run.id, after=step.after, arguments=step.arguments
+    async def _read(
+        self, conn: AsyncConnection, of: Mapping[str, Run], steps: Sequence[Step], now: datetime
+    ) -> list[Look]:
+        looks: dict[str, Look] = {}
+        about: dict[str, About] = {}
+        for step in steps:
+            run = of.get(step.run_id)
+            app = await self._book.app(conn, step.app_type, step.app_version) if run is not None else None
+            if run is None:
+                looks[step.id] = None
+            elif app is None:
+                text = f"version {step.app_version} of {step.app_type} is not known here"
+                looks[step.id] = Without(StepStatus.FAILED, "definition_missing", text)
+            elif self._until(run, step, now) <= now:
+                looks[step.id] = Without(StepStatus.FAILED, TIMEOUT, "its time is over")
+            else:
+                about[step.id] = About(app, step.subject, run.id, step.after, step.arguments)
+        gathered = dict(
+            zip(about, await self._gathering.gather(conn, list(about.values()), now), strict=True)
         )
+        for step in steps:
+            if step.id in gathered:
+                looks[step.id] = self._shown(
+                    of[step.run_id], step, about[step.id].app, *gathered[step.id], now
+                )
+        looks |= await self.kept(conn, [one for one in looks.values() if isinstance(one, Asking)])
+        return [looks[step.id] for step in steps]
+
+    def _shown(
+        self,
+        run: Run,
+        step: Step,
+        app: AppDefinition,
+        material: Material,
+        inputs: Sequence[Input],
+        now: datetime,
+    ) -> Without | Asking:
         if material.empty:
             return Without(StepStatus.SKIPPED, NO_FACTS)
         prompt = self._gathering.assemble(app, step.subject, material, inputs, correction=step.correction)
-        asking = Asking(step, run, app, prompt, until, now)
-        if asking.sought is not None:
-            (kept,) = await self._results.fresh(conn, [asking.sought])
-            if kept is not None:
-                return asking.kept(kept, self._results)
-        return asking
+        return Asking(step, run, app, prompt, self._until(run, step, now), now)
+
+    async def kept(self, conn: AsyncConnection, askings: Sequence[Asking]) -> dict[str, Without]:
+        """The ends, by step, of those whose answer is known: it was made from the very same facts."""
+        asked = [(one, sought) for one in askings if (sought := one.sought) is not None]
+        results = await self._results.fresh(conn, [sought for _, sought in asked])
+        return {
+            one.step.id: one.kept(result, self._results)
+            for (one, _), result in zip(asked, results, strict=True)
+            if result is not None
+        }
 
     def _until(self, run: Run, step: Step, now: datetime) -> datetime:
         return min(run.deadline_at, (step.asked_at or now) + self._pace.step_limit)
@@ -181,16 +218,19 @@ class Looker:
 
     async def _read_line(self, conn: AsyncConnection, run: Run) -> None:
         """In the order in which they will be let go; nothing of those that others bring something to."""
-        for row in await run_batches.next_in_line(conn, run.id, run.width):
-            step = step_of(row, prewarm=run.prewarm)
-            app = self._book.apps.get(step.app_type)
-            if step.id in self._ahead or step.after or app is None or app.inputs:
-                continue
-            found = await self._look(conn, run, step, self._clock.now())
-            if isinstance(found, Asking):
-                self._ahead[step.id] = found
+        rows = await run_batches.next_in_line(conn, run.id, run.width)
+        line = [step_of(row, prewarm=run.prewarm) for row in rows]
+        apart = [step for step in line if step.id not in self._ahead and self._apart(step)]
+        for one in await self._read(conn, {run.id: run}, apart, self._clock.now()):
+            if isinstance(one, Asking):
+                self._ahead[one.step.id] = one
         while len(self._ahead) > _MOST_AHEAD:  # of steps that others have taken up
             del self._ahead[next(iter(self._ahead))]
+
+    def _apart(self, step: Step) -> bool:
+        """Whether no other step has to do with what it is asked about."""
+        app = self._book.apps.get(step.app_type)
+        return app is not None and not app.inputs and not step.after
 
     def _taken(self, step: Step) -> Asking | None:
         """What was read ahead of a step, unless it is too old."""

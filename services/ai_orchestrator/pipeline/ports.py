@@ -84,9 +84,9 @@ class Materials(Protocol):
     """The facts."""
 
     async def gather(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
-    ) -> Material:
-        """What the views of *app* show of *subject*."""
+        self, conn: AsyncConnection, asked: Sequence[tuple[AppDefinition, Subject]], now: datetime
+    ) -> Sequence[Material]:
+        """What the views of each app show of its subject."""
         ...
 
     def assemble(

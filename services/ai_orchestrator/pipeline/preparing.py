@@ -115,7 +115,9 @@ class Preparer:
         self, conn: AsyncConnection, askings: Sequence[Asking]
     ) -> Sequence[Job | Without | None]:
         now = self._clock.now()
-        found: dict[str, Job | Without | None] = dict(await self._kept(conn, askings))
+        found: dict[str, Job | Without | None] = dict(
+            await self._looker.kept(conn, askings)  # since their facts were read
+        )
         jobs = [self._job(one, now) for one in askings if one.step.id not in found]
         if jobs:
             verdict = await self._gates.pass_(conn, [one.wish for one in jobs], now)
@@ -128,17 +130,6 @@ class Preparer:
             await self._asked(conn, jobs, now)
         found |= {one.step.id: one for one in jobs}
         return [found[one.step.id] for one in askings]
-
-    async def _kept(self, conn: AsyncConnection, askings: Sequence[Asking]) -> Mapping[str, Without]:
-        """The ends of those whose answer has become known since their facts were read."""
-        sought = {one.step.id: one.sought for one in askings}
-        asked = [(one, seek) for one in askings if (seek := sought[one.step.id]) is not None]
-        results = await self._results.fresh(conn, [seek for _, seek in asked])
-        return {
-            one.step.id: one.kept(result, self._results)
-            for (one, _), result in zip(asked, results, strict=True)
-            if result is not None
-        }
 
     def _job(self, one: Asking, now: datetime) -> Job:
         app, run, prompt = one.app, one.run, one.prompt

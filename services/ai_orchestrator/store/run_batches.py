@@ -51,6 +51,7 @@ class _Statements:
         r, s = chain_run, step_run
         wanted = rows(dialect, "wanted", id=Id)
         runs = sa.select(*RUN).join(wanted, r.c.id == wanted.c.id).order_by(r.c.id)
+        self.get = frozen(dialect, runs)
         self.lock = frozen(dialect, runs.with_for_update(of=r) if dialect == "postgresql" else runs)
         asked = rows(
             dialect,
@@ -88,10 +89,19 @@ class _Statements:
 _statements = cache(_Statements)
 
 
+async def get(conn: AsyncConnection, ids: Collection[str]) -> dict[str, Run]:
+    """Runs, unlocked; those that are gone are left out."""
+    return await _runs(conn, _statements(dialect_of(conn)).get, ids)
+
+
 async def lock(conn: AsyncConnection, ids: Collection[str]) -> dict[str, Run]:
     """Runs, nobody else's until the transaction ends; those that are gone are left out. See `runs.lock`."""
+    return await _runs(conn, _statements(dialect_of(conn)).lock, ids)
+
+
+async def _runs(conn: AsyncConnection, statement: sa.Executable, ids: Collection[str]) -> dict[str, Run]:
     wanted = pack([{"id": one} for one in sorted(ids)])
-    found = await conn.execute(_statements(dialect_of(conn)).lock, {"wanted": wanted})
+    found = await conn.execute(statement, {"wanted": wanted})
     return {row["id"]: run_of(row) for row in found.mappings()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.lifecycle import QUIET, Part, RunStatus, StepStatus
 from services.ai_orchestrator.store.run_tables import RUNNING, chain_run, run_event, step_run
+from shared.db.frozen import frozen
 from shared.db.queue import HIGH, LOW, NORMAL, DueQueue
-from shared.db.rows import dialect_of, insert_into
+from shared.db.rows import dialect_of, insert_into, insert_rows, pack
 from shared.db.types import DialectName
 from shared.values import value_class
 
@@ -187,7 +189,13 @@ async def insert_steps(
         }
         for position, step in enumerate(steps)
     ]
-    await conn.execute(sa.insert(step_run), rows)
+    dialect = dialect_of(conn)
+    await conn.execute(_new_steps(dialect), {"new": pack(rows)})
+
+
+@cache
+def _new_steps(dialect: DialectName) -> sa.Executable:
+    return frozen(dialect, insert_rows(dialect, step_run, "new"))
 
 
 def subject_columns(subject: Subject) -> dict[str, str]:

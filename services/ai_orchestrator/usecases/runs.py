@@ -20,7 +20,7 @@ from services.ai_orchestrator.domain.planning import Pace, about, day_of, dedup_
 from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import ENDED, Ending
-from services.ai_orchestrator.pipeline.gathering import Gathering
+from services.ai_orchestrator.pipeline.gathering import About, Gathering
 from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites, Sought
 from services.ai_orchestrator.pipeline.starting import OneApp, Order, Started, Starter, lane_of
 from services.ai_orchestrator.store import attempts, run_reading, runs
@@ -182,7 +182,7 @@ class Runs:
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
     ) -> tuple[str, int]:
         """What would become of a step by itself, and the bytes of its prompt as it is now."""
-        material, inputs = await self._gathering.gather(conn, app, subject, now)
+        ((material, inputs),) = await self._gathering.gather(conn, [About(app, subject)], now)
         if material.empty:
             return "skipped", 0
         prompt = self._gathering.assemble(app, subject, material, inputs)
@@ -362,7 +362,8 @@ class Runs:
         app, subject = await self._checked(app_type, subject, arguments)
         async with self._database.read() as conn:
             now = self._clock.now()
-            material, inputs = await self._gathering.gather(conn, app, subject, now, arguments=arguments)
+            asked = About(app, subject, arguments=arguments)
+            ((material, inputs),) = await self._gathering.gather(conn, [asked], now)
         return self._gathering.assemble(app, subject, material, inputs)
 
     async def run_app(

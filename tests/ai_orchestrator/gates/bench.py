@@ -74,9 +74,7 @@ class Bench:
 
     async def end(self, one: Wish, outcome: Completion | CallProblem, now: datetime = NOW) -> int:
         """It is over; what was charged."""
-        (charged,) = await self.database.transact(
-            lambda conn: self.gates.settle(conn, [(one, outcome)], now)
-        )
+        (charged,) = await self.database.transact(lambda conn: self.gates.settle(conn, [(one, outcome)], now))
         return charged
 
     async def call(

@@ -79,7 +79,10 @@ class Bench:
 
     async def keep(self, member, at=NOON, store=STORE):
         async with self.database.write() as conn:
-            subject, found = Subject(store, member_id=member), {"clues": [{"summary": "周末常来"}], "score": 80}
+            subject, found = (
+                Subject(store, member_id=member),
+                {"clues": [{"summary": "周末常来"}], "score": 80},
+            )
             made = Made(app(), subject, found, prompt(), "r1", "consumption.settled", at)
             await self.side.keeping.keep(conn, [made], at)
 

@@ -181,11 +181,11 @@ class World:
     # --- Materials --------------------------------------------------------------------------------------
 
     async def gather(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
-    ) -> Material:
+        self, conn: AsyncConnection, asked: Sequence[tuple[AppDefinition, Subject]], now: datetime
+    ) -> list[Material]:
         """See Materials."""
-        facts = self.facts.get(app.app_type, self.facts["*"])
-        return Material({"facts": facts}, (), empty=facts is None)
+        found = [self.facts.get(app.app_type, self.facts["*"]) for app, _ in asked]
+        return [Material({"facts": facts}, (), empty=facts is None) for facts in found]
 
     def assemble(
         self,
