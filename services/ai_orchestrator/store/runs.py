@@ -360,6 +360,7 @@ _LAST: Final = sa.select(sa.func.max(step_run.c.rank)).where(
 _FRONT: Final = sa.select(sa.func.min(step_run.c.rank)).where(
     sa.text("status = 'pending'"), step_run.c.priority == sa.bindparam("priority")
 )
+_LINE: Final = sa.select(_LAST.scalar_subquery().label("last"), _FRONT.scalar_subquery().label("front"))
 
 
 async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datetime) -> datetime:
@@ -367,10 +368,9 @@ async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datet
 
     The line is where its first one stands, not what time it is: after hours of waiting a newcomer stands beside the first.
     """
-    last = (await conn.execute(_LAST, {"store_id": store_id, "priority": priority})).scalar()
-    front = (await conn.execute(_FRONT, {"priority": priority})).scalar()
-    line: datetime = front or now + _CLASS[priority]
-    return line if last is None else max(line, last + QUANTUM)
+    row = (await conn.execute(_LINE, {"store_id": store_id, "priority": priority})).one()
+    line: datetime = row.front or now + _CLASS[priority]
+    return line if row.last is None else max(line, row.last + QUANTUM)
 
 
 async def end_open_steps(
