@@ -116,12 +116,6 @@ def _sum(condition: sa.ColumnElement[bool], value: sa.ColumnElement[Any]) -> sa.
 
 def _narrowed(of: Selection) -> list[sa.ColumnElement[bool]]:
     found = [visit.c.store_id == of.store_id]
-    if of.start_at is not None:
-        found.append(visit.c.settled_at >= of.start_at)
-    if of.end_at is not None:
-        found.append(visit.c.settled_at < of.end_at)
-    if of.areas is not None:
-        found.append(visit.c.area_folded.in_(sorted(of.areas)))
     if of.member_id is not None:
         found.append(visit.c.member_id == of.member_id)
     if of.assistant_id is not None:
