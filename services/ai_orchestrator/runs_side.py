@@ -140,6 +140,7 @@ class RunsSide:
             queue,
             preparer,
             settler,
+            ending,
             near.provider,
             clock,
             numbers,

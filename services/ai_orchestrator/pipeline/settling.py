@@ -52,21 +52,18 @@ _log = structlog.get_logger("reach.ai_orchestrator.runs")
 
 @value_class
 class Over:
-    """A call that is over."""
-
-    job: Job
-    outcome: Outcome
-
-
-@value_class
-class _End:
-    """The same, its reply read."""
+    """A call that is over, its reply read."""
 
     job: Job
     outcome: Outcome
     reply: Reply = field(hash=False)
     drawn: float
     """A random number in [0, 1), for the pause before it is asked again."""
+
+    @property
+    def good(self) -> bool:
+        """Whether it brought a result: its step will not be asked again."""
+        return isinstance(self.reply, Mapping)
 
     @property
     def problem(self) -> str:
@@ -153,20 +150,24 @@ class Settler:
         self._mask = mask
         self._jitter = jitter
 
+    def read(self, job: Job, outcome: Outcome) -> Over:
+        """What an answer is worth; nothing is written."""
+        reply: Reply = self._results.read(job.app, outcome) if isinstance(outcome, Completion) else None
+        return Over(job, outcome, reply, self._jitter())
+
     async def settle(self, over: Sequence[Over], then: Then | None = None) -> list[StepStatus | None]:
         """What became of the steps, in one transaction; None where one is not ours any more, and only its attempt was
         ended."""
-        ends = [_End(one.job, one.outcome, self._read(one), self._jitter()) for one in over]
 
         async def write(conn: AsyncConnection) -> list[StepStatus | None]:
-            statuses, ready = await self._write(conn, ends)
+            statuses, ready = await self._write(conn, over)
             taken = await then(conn) if then is not None else ()
             if not set(ready) <= set(taken):
                 self._database.wakeups.notify(conn, STEPS)
             return statuses
 
         statuses = await self._database.transact(write)
-        for end, status in zip(ends, statuses, strict=True):
+        for end, status in zip(over, statuses, strict=True):
             if status is None:
                 self._numbers.add(metrics.WRITES_FENCED, service="ai_orchestrator")
             if end.problem:
@@ -175,11 +176,8 @@ class Settler:
                 _log.warning("attempt", attempt_id=attempt, app_type=app, reason=end.problem, then=status)
         return statuses
 
-    def _read(self, one: Over) -> Reply:
-        return self._results.read(one.job.app, one.outcome) if isinstance(one.outcome, Completion) else None
-
     async def _write(
-        self, conn: AsyncConnection, ends: Sequence[_End]
+        self, conn: AsyncConnection, ends: Sequence[Over]
     ) -> tuple[list[StepStatus | None], list[str]]:
         """What became of the steps, and the ids of those that are ready now."""
         now = self._clock.now()
@@ -266,7 +264,7 @@ class Settler:
             now=now,
         )
 
-    async def _turn(self, conn: AsyncConnection, run: Run, one: _End, charged: int, now: datetime) -> _Turn:
+    async def _turn(self, conn: AsyncConnection, run: Run, one: Over, charged: int, now: datetime) -> _Turn:
         """What becomes of a step."""
         job, reply = one.job, one.reply
         turn = _Turn(
@@ -281,7 +279,7 @@ class Settler:
             return replace(turn, correction=reply.detail)
         return turn if reply is None else replace(turn, result=reply)
 
-    async def _following(self, conn: AsyncConnection, one: _End, now: datetime) -> Next:
+    async def _following(self, conn: AsyncConnection, one: Over, now: datetime) -> Next:
         job, reply = one.job, one.reply
         if isinstance(one.outcome, Completion) and not isinstance(reply, Bad):
             return Next(StepStatus.COMPLETED)
@@ -320,13 +318,13 @@ class Settler:
             return set()
         return await self._take(conn, [replace(turn, step=replace(turn.step, epoch=epoch))], now)
 
-    def _made(self, one: _End, run: Run) -> Made:
+    def _made(self, one: Over, run: Run) -> Made:
         assert isinstance(one.reply, Mapping)
         job = one.job
         by = run.event_type or run.trigger
         return Made(job.app, job.step.subject, one.reply, job.prompt, run.id, by, job.known_at)
 
-    def _ended(self, one: _End, charged: int, now: datetime) -> dict[str, Any]:
+    def _ended(self, one: Over, charged: int, now: datetime) -> dict[str, Any]:
         """An attempt's last columns."""
         end = {"id": one.job.wish.attempt_id, "charged_tokens": charged, "finished_at": now}
         if isinstance(one.outcome, CallProblem):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ class Watched(World):
         self.passed: list[int] = []
         self.settled_together: list[int] = []
         self.gathered: list[int] = []
+        self.order: list[str] = []
         self.refuses: set[str] = set()
         """Apps."""
 
@@ -40,6 +42,7 @@ class Watched(World):
     ) -> Sequence[Granted] | Refused:
         """See Gates."""
         self.passed.append(len(wishes))
+        self.order.append("pass")
         if self.refuses & {wish.app_type for wish in wishes}:
             return shut(Refusal.RATE_LIMITED, 5, now)
         return await super().pass_(conn, wishes, now)
@@ -49,6 +52,7 @@ class Watched(World):
     ) -> list[int]:
         """See Gates."""
         self.settled_together.append(len(ends))
+        self.order.append("settle")
         return await super().settle(conn, ends, now)
 
     async def gather(self, conn: AsyncConnection, asked: Sequence[Any], now: datetime) -> list[Material]:
@@ -162,6 +166,56 @@ async def test_an_answer_that_became_known_since_the_facts_were_read_ahead_is_no
     assert await wide.turn() == 8
     assert len(world.calls) == 8 + 5
     assert [row["status"] for row in list((await other.steps(run_id)).values())[8:16]].count("cached") == 3
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_the_next_are_asked_before_answers_are_settled_and_a_run_is_no_wider_for_it(
+    wide: Replica, world: Watched, replicas: int
+) -> None:
+    under_way = widest = 0
+
+    async def script(call: Call, before: int) -> Answer | None:
+        nonlocal under_way, widest
+        under_way += 1
+        widest = max(widest, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        # Refused replies are asked again: their places are not free before that is written.
+        return reply("not json") if call.prompt.count("hallB") and before < 20 else None
+
+    world.script = script
+    others = [Replica(wide.database, world, wide.clock, "b") for _ in range(replicas - 1)]
+    run_id = (await wide.trigger("dws.completed", NOBODY)).run_id
+    loops = [asyncio.create_task(one.side.engine.run(lambda: None)) for one in (wide, *others)]
+    await asyncio.wait_for(world.over.wait(), 60)
+    for one in (wide, *others):
+        await one.side.engine.drain(10)
+    for loop in loops:
+        loop.cancel()
+    await asyncio.gather(*loops, return_exceptions=True)
+    assert 1 < widest <= 8
+    first_settled = world.order.index("settle")
+    assert world.order[:first_settled].count("pass") >= 2
+    assert (await wide.run(run_id))["finished_at"] is not None
+    rows = await wide.rows(attempt)
+    assert len(rows) == len(world.calls) == len(world.settled) >= 72
+    assert "calling" not in {row.status for row in rows}
+
+
+async def test_a_place_that_cannot_be_handed_over_is_filled_when_its_step_is_settled(
+    wide: Replica, world: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(answered: object) -> Any:
+        raise ValueError("for the test")
+
+    monkeypatch.setattr(wide.side.engine._handing, "_many", broken)
+    run_id = (await wide.trigger("dws.completed", NOBODY)).run_id
+    loop = asyncio.create_task(wide.side.engine.run(lambda: None))
+    await asyncio.wait_for(world.over.wait(), 60)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert (await wide.run(run_id))["status"] == "completed"
+    assert len(world.calls) == 72
 
 
 def _views(call: Call) -> Any:
