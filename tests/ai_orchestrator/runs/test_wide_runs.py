@@ -212,6 +212,7 @@ async def test_a_place_that_cannot_be_handed_over_is_filled_when_its_step_is_set
     run_id = (await wide.trigger("dws.completed", NOBODY)).run_id
     loop = asyncio.create_task(wide.side.engine.run(lambda: None))
     await asyncio.wait_for(world.over.wait(), 60)
+    await wide.side.engine.drain(10)
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     assert (await wide.run(run_id))["status"] == "completed"
