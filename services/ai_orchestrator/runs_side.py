@@ -15,6 +15,7 @@ from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
 from services.ai_orchestrator.pipeline.engine import LEASE, Engine
 from services.ai_orchestrator.pipeline.gathering import Gathering
+from services.ai_orchestrator.pipeline.looking import Looker
 from services.ai_orchestrator.pipeline.ports import (
     ActiveStores,
     Alerts,
@@ -128,10 +129,8 @@ class RunsSide:
         preparer = Preparer(
             database,
             queue,
-            book,
-            pace,
+            Looker(database, book, pace, gathering, near.results, clock),
             ending,
-            gathering,
             near.results,
             near.gates,
             near.alerts,
@@ -148,6 +147,7 @@ class RunsSide:
             queue,
             preparer,
             settler,
+            ending,
             near.provider,
             clock,
             numbers,

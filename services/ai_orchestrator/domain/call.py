@@ -102,3 +102,7 @@ class CallProblem:
     """False: certainly not a byte of it left."""
     retry_at: datetime | None = None
     took: timedelta = timedelta(0)
+
+
+Outcome = Completion | CallProblem
+"""How a call ended."""

@@ -47,6 +47,11 @@ class Insight:
     stale: str
     """Why it is not fresh; empty: it is."""
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Its store, its kind and its target: there is one of each."""
+        return self.store_id, self.cache_type, self.target
+
 
 def aim(app: AppDefinition, subject: Subject) -> tuple[str, Subject]:
     """The insight's target, and the parts of *subject* that it names: the others are nothing to it.

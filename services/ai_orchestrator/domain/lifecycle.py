@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -98,16 +98,16 @@ class Part:
     after: tuple[str, ...]
 
 
-def releasable(parts: Sequence[Part], width: int) -> list[Part]:
+def releasable(parts: Sequence[Part], width: int, answered: Collection[str] = ()) -> list[Part]:
     """The blocked steps that may go, in order: all they await has ended, and the run's *width* has room (0: any).
 
-    *parts* are the steps of the run that have not ended.
+    *parts* are the steps of the run that have not ended; those whose ids are in *answered* are about to, and take no room.
     """
     names = {part.name for part in parts}
     ready = [part for part in parts if part.status is StepStatus.BLOCKED and names.isdisjoint(part.after)]
     if not width:
         return ready
-    busy = sum(part.status is not StepStatus.BLOCKED for part in parts)
+    busy = sum(part.status is not StepStatus.BLOCKED and part.id not in answered for part in parts)
     return ready[: max(0, width - busy)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,13 +42,16 @@ class Ending:
         if await self.release(conn, run):
             self._database.wakeups.notify(conn, STEPS)
 
-    async def release(self, conn: AsyncConnection, run: Run) -> list[str]:
-        """The same for a caller who takes steps himself; the ids of those let go."""
+    async def release(self, conn: AsyncConnection, run: Run, answered: Collection[str] = ()) -> list[str]:
+        """The same for a caller who takes steps himself; the ids of those let go.
+
+        *answered*: steps whose answers are there, and only to be settled.
+        """
         parts = await runs.open_parts(conn, run.id)
         if not parts:
             await self._end(conn, run, run_status(await runs.ends(conn, run.id)), "")
             return []
-        ready = [part.id for part in releasable(parts, run.width)]
+        ready = [part.id for part in releasable(parts, run.width, answered)]
         if ready:
             await runs.release(conn, run, ready, self._clock.now())
         return ready

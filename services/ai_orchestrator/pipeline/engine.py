@@ -12,16 +12,18 @@ from functools import partial
 from typing import Final
 
 import structlog
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
 from services.ai_orchestrator.domain.lifecycle import CANCELLED, DEFECT, INTERRUPTED, TIMEOUT
-from services.ai_orchestrator.pipeline.ending import STEPS, STOPPED
+from services.ai_orchestrator.pipeline.ending import STEPS, STOPPED, Ending
 from services.ai_orchestrator.pipeline.job import Job, Step, step_of
 from services.ai_orchestrator.pipeline.ports import Provider
 from services.ai_orchestrator.pipeline.preparing import Preparer
-from services.ai_orchestrator.pipeline.settling import Settler
-from services.ai_orchestrator.store import attempts, runs
+from services.ai_orchestrator.pipeline.settling import Over, Settler
+from services.ai_orchestrator.pipeline.together import Together
+from services.ai_orchestrator.store import attempts, run_batches, runs
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import LOW, NORMAL, DueQueue
@@ -29,6 +31,7 @@ from shared.errors import Overtaken, Throttled, Unavailable
 from shared.supervise import Turn
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
+from shared.values import value_class
 
 LEASE: Final = timedelta(seconds=30)
 BREAK_OFF: Final = timedelta(seconds=15)
@@ -40,6 +43,10 @@ _POLL: Final = 1.0
 _SWEEP: Final = 1.0
 _SLACK: Final = 1.0
 """Seconds beyond its time-out in which a provider may still say by itself what happened."""
+_LINGER: Final = 0.003
+"""Seconds that an answer nobody waits for is kept, to be settled with others: less than a settlement takes."""
+_FIRST: Final = 0.1
+"""Seconds that an answer waits to be settled for the request that goes in its place: both want the same rows."""
 _ANY_LEASE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 _log = structlog.get_logger("reach.ai_orchestrator.runs")
@@ -55,7 +62,19 @@ class _Held:
     goes_on: bool = False
     """Whether its place is to be filled by what is next, in the transaction that settles it."""
     filled: bool = False
+    answered: bool = False
+    """Whether its place is free: its answer is there, and only to be settled."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is being asked, or will not be."""
     task: asyncio.Task[None] | None = None
+
+
+@value_class
+class _Answered:
+    """A step whose call is over."""
+
+    held: _Held = field(hash=False)
+    over: Over
 
 
 class Engine:
@@ -67,6 +86,7 @@ class Engine:
         queue: DueQueue,
         preparer: Preparer,
         settler: Settler,
+        ending: Ending,
         provider: Provider,
         clock: Clock,
         numbers: Metrics,
@@ -82,6 +102,7 @@ class Engine:
         self._queue = queue
         self._preparer = preparer
         self._settler = settler
+        self._ending = ending
         self._provider = provider
         self._clock = clock
         self._numbers = numbers
@@ -92,6 +113,8 @@ class Engine:
         self._break_off = break_off
         self._held: dict[str, _Held] = {}
         self._signal = database.wakeups.listen(STEPS)
+        self._settling: Together[_Answered, Step | None] = Together(self._settle)
+        self._handing: Together[_Held, Step | None] = Together(self._hand)
         self._claiming = asyncio.Lock()
         self._closed = False
 
@@ -105,24 +128,27 @@ class Engine:
             turn()
             if not claimed:
                 # Who is full has no use for what is due: whoever settles a step takes the next one up.
-                full = len(self._held) >= self._at_once
+                full = self._busy >= self._at_once
                 await self._signal.wait(_POLL if full else await self._until_due())
 
     async def once(self, *, go_on: bool = False) -> int:
         """Claim what there is room for and begin it; how many. *go_on*: and what follows them, one after the other."""
-        free = self._at_once - len(self._held)
+        free = self._at_once - self._busy
         if free <= 0:
             return 0
-        idle = self._prewarm_at_once - sum(held.step.prewarm for held in self._held.values())
+        idle = self._prewarm_at_once - sum(
+            held.step.prewarm and not held.answered for held in self._held.values()
+        )
         taken = await self._database.transact(lambda conn: self._claim(conn, free, idle))
         for step in taken:
             self._begin(step, go_on=go_on)
         return len(taken)
 
-    def _begin(self, step: Step, *, go_on: bool) -> None:
+    def _begin(self, step: Step, *, go_on: bool) -> _Held:
         held = self._held[step.id] = _Held(step, goes_on=go_on)
         held.task = asyncio.create_task(self._work(held), name=f"step {step.id}")
         held.task.add_done_callback(partial(self._done, held))
+        return held
 
     async def _claim(self, conn: AsyncConnection, free: int, idle: int) -> list[Step]:
         now = self._clock.now()
@@ -146,39 +172,93 @@ class Engine:
 
     async def _work(self, held: _Held) -> None:
         """Make it ready, ask, settle. What is cancelled here is left to whoever takes the step over."""
-        job = await self._preparer.prepare(held.step)
+        try:
+            job = await self._preparer.prepare(held.step)
+        finally:
+            held.ready.set()
         if job is None:
             return
         outcome = await self._call(job, held)
-        following: list[Step] = []
-
-        async def take_next(conn: AsyncConnection) -> list[str]:
-            # A transaction that is made again begins with an empty hand.
-            following[:] = await self._following(conn, held)
-            return [step.id for step in following]
-
+        company = held.step.prewarm and self._busy > 1
         try:
-            await self._settler.settle(job, outcome, take_next)
+            over = self._settler.read(job, outcome)
+            if over.good and held.step.prewarm and held.goes_on:
+                await self._hand_over(held, _LINGER if company else 0.0)
+            following = await self._settling.do(_Answered(held, over))
         except (Overtaken, Throttled, Unavailable):
             raise  # the database's: the request counts as unknown to whoever takes the step over
         except Exception as error:
             # Whoever asked again would pay for the same once more.
             _log.exception("an answer could not be settled", attempt_id=job.wish.attempt_id)
-            await self._settler.settle(job, _defect(error), take_next)
-        if following:
-            (step,) = following
-            held.filled = True
-            del self._held[held.step.id]  # its place is the next one's
-            self._begin(step, go_on=True)
+            following = await self._settling.do(_Answered(held, self._settler.read(job, _defect(error))))
+        if following is not None:
+            self._replace(held, following)
+            del self._held[held.step.id]
 
-    async def _following(self, conn: AsyncConnection, held: _Held) -> list[Step]:
-        """What takes the place of a step: of another kind only where that is more urgent."""
-        if not held.goes_on or self._closed:
+    @property
+    def _busy(self) -> int:
+        """Places that are taken."""
+        return sum(not held.answered for held in self._held.values())
+
+    def _replace(self, held: _Held, following: Step) -> _Held:
+        """Begin what goes in the place of a step."""
+        held.filled = held.answered = True
+        return self._begin(following, go_on=True)
+
+    async def _hand_over(self, held: _Held, linger: float) -> None:
+        """Let the next one be asked in the place of a step that has its answer; that is settled while the other is asked."""
+        held.answered = True
+        try:
+            following = await self._handing.do(held, linger)
+        except Exception:  # whatever is wrong with what comes next, the answer is settled
+            _log.exception("a place is filled when its step is settled", step_id=held.step.id)
+            following = None
+        held.answered = following is not None
+        if following is not None:
+            successor = self._replace(held, following)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(successor.ready.wait(), _FIRST)
+
+    async def _hand(self, answered: Sequence[_Held]) -> Sequence[Step | None]:
+        """Take up what goes in the places of steps that have their answers."""
+        following: list[Step] = []
+        ids = {held.step.id for held in self._held.values() if held.answered}
+
+        async def take(conn: AsyncConnection) -> None:
+            for _, run in sorted(
+                (await run_batches.lock(conn, {one.step.run_id for one in answered})).items()
+            ):
+                if run.status.open:
+                    await self._ending.release(conn, run, ids)
+            following[:] = await self._following(conn, answered)
+
+        await self._database.transact(take)
+        return [*following, *(None for _ in answered[len(following) :])]
+
+    async def _settle(self, answered: Sequence[_Answered]) -> Sequence[Step | None]:
+        """Settle calls that ended in the same moment, and take up what goes in their places, in that transaction."""
+        following: list[Step] = []
+
+        async def take_next(conn: AsyncConnection) -> list[str]:
+            # A transaction that is made again begins with an empty hand.
+            following[:] = await self._following(conn, [one.held for one in answered])
+            return [step.id for step in following]
+
+        await self._settler.settle([one.over for one in answered], take_next)
+        return [*following, *(None for _ in answered[len(following) :])]
+
+    async def _following(self, conn: AsyncConnection, held: Sequence[_Held]) -> list[Step]:
+        """What takes the places of steps: of another kind only where that is more urgent."""
+        going = [] if self._closed else [one for one in held if one.goes_on and not one.filled]
+        if not going:
             return []
         now = self._clock.now()
         await self._queue.promote(conn, now)
-        least = LOW if held.step.prewarm else NORMAL
-        rows = await self._queue.claim(conn, self._owner, now, self._lease, 1, least=least)
+        idle = sum(one.step.prewarm for one in going)
+        rows: list[RowMapping] = []
+        for places, least in ((len(going) - idle, NORMAL), (idle, LOW)):
+            if places:
+                rows += await self._queue.claim(conn, self._owner, now, self._lease, places, least=least)
         return [step_of(row, prewarm=row["priority"] == LOW) for row in rows]
 
     async def _call(self, job: Job, held: _Held) -> Completion | CallProblem:
@@ -299,6 +379,7 @@ class Engine:
         """Wait until what is under way is settled; every call is bounded."""
         while self._held:
             await asyncio.wait([held.task for held in self._held.values() if held.task])
+        await self._preparer.idle()
 
     async def _ended(self, timeout: float) -> None:
         # Until nothing is left: one that was being settled may still have taken the next one up.

@@ -8,21 +8,14 @@ other in a circle. A hold that is only being taken is nobody else's to wait for.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ai_orchestrator.domain.breaking import (
-    key_of,
-    keys_of,
-    remembered,
-    said,
-    trips,
-    troubled,
-)
+from services.ai_orchestrator.domain.breaking import keys_of
 from services.ai_orchestrator.domain.budget import (
     EVERY_STORE,
     HOLDS_SETTLE,
@@ -31,15 +24,16 @@ from services.ai_orchestrator.domain.budget import (
     charged,
     windows_of,
 )
-from services.ai_orchestrator.domain.call import CallProblem, Completion, Count
+from services.ai_orchestrator.domain.call import CallProblem, Outcome
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
-from services.ai_orchestrator.domain.slowing import Slowdown, struck
+from services.ai_orchestrator.domain.slowing import Slowdown
 from services.ai_orchestrator.pipeline import token_rates
+from services.ai_orchestrator.pipeline.ended import Ended, counted
 from services.ai_orchestrator.pipeline.token_rates import TokenRates
 from services.ai_orchestrator.store import breakers, budgets
 from services.ai_orchestrator.store.breakers import Row
 from services.ai_orchestrator.store.budgets import MONTH_NAME, BudgetKey, Hold, Move, Spent
-from shared.breaker import Figures, Sign, Tried, after
+from shared.breaker import Figures
 from shared.db.limits import Release, Request, release_many, reserve_many
 from shared.limits import Limit, Wait
 from shared.settings import Limits
@@ -48,7 +42,6 @@ from shared.values import value_class
 _MINUTE: Final = timedelta(minutes=1)
 _ALL: Final = "ai:all"
 _STORE: Final = "ai:store:"
-_DETAIL: Final = 300
 
 
 @value_class
@@ -118,43 +111,51 @@ class SqlGates:
 
     async def guess(self, conn: AsyncConnection, app_type: str, prompt_bytes: int) -> int:
         """The tokens that a call would be held for now; for plans, which take nothing."""
-        return (await budgets.cost(conn, app_type)).guess(prompt_bytes)
+        return (await budgets.costs(conn, [app_type]))[app_type].guess(prompt_bytes)
 
-    async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
-        """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held.
+    async def pass_(
+        self, conn: AsyncConnection, wishes: Sequence[Wish], now: datetime
+    ) -> Sequence[Granted] | Refused:
+        """All of them passed and their tokens are held; or the verdict of the first gate that refuses one of them, with
+        nothing taken.
 
         At most once in a transaction: the rows of rates are locked in one go.
         """
         try:
-            known = await breakers.of(conn, keys_of(wish.app_type))
-            probes = _probes(wish, known, now)
-            slowed = _slowed(known, now)
+            known = await breakers.of(conn, _keys(wishes))
+            probes = [(wish, _probes(wish, known, now)) for wish in wishes]
+            slowed = [_slowed(wish, known, now) for wish in wishes]
             # What one gate took is given back when the next one refuses, or when another is the probe after all.
             async with conn.begin_nested():
-                tokens = await self.guess(conn, wish.app_type, wish.prompt_bytes)
-                await self._rate(conn, wish, tokens, slowed, now)
-                await self._budget(conn, wish, tokens, now)
-                await self._seize(conn, probes, wish, now)
+                costs = await budgets.costs(conn, {wish.app_type for wish in wishes})
+                asking = [_Asking(wish, costs[wish.app_type].guess(wish.prompt_bytes)) for wish in wishes]
+                await self._rate(conn, asking, slowed, now)
+                await self._budget(conn, asking, now)
+                for wish, keys in probes:
+                    await self._seize(conn, keys, wish, now)
         except _Shut as shut:
             return shut.refused
-        return Granted(wish.attempt_id, tokens)
+        return [Granted(one.wish.attempt_id, one.tokens) for one in asking]
 
     async def settle(
-        self, conn: AsyncConnection, wish: Wish, outcome: Completion | CallProblem, now: datetime
-    ) -> int:
-        """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
-        hold = await budgets.held(conn, wish.attempt_id)
-        if hold is None:
-            return 0
-        if hold.charged is not None:
-            return hold.charged
-        tokens = charged(outcome, hold.tokens)
-        await self._give_back(conn, wish, hold, outcome, tokens, now)
-        await budgets.settle(conn, {hold: tokens}, now)
-        if isinstance(outcome, Completion) and outcome.usage is not None:
-            await budgets.learn(conn, wish.app_type, wish.prompt_bytes, tokens, now)
-        await self._count(conn, wish, hold, outcome, now)
-        return tokens
+        self, conn: AsyncConnection, ends: Sequence[tuple[Wish, Outcome]], now: datetime
+    ) -> list[int]:
+        """Charge what they cost and count them for the breakers; the tokens that were charged for each. A second time
+        changes nothing."""
+        held = await budgets.held(conn, {wish.attempt_id for wish, _ in ends})
+        over = [
+            Ended(wish, hold, outcome, charged(outcome, hold.tokens))
+            for wish, outcome in ends
+            if (hold := held.get(wish.attempt_id)) is not None and hold.charged is None
+        ]
+        if over:
+            await self._give_back(conn, over, now)
+            await budgets.settle(conn, {one.hold: one.tokens for one in over}, now)
+            await budgets.learn(conn, [one.called for one in over if one.told], now)
+            await self._count(conn, over, now)
+        tokens = {key: hold.charged or 0 for key, hold in held.items()}
+        tokens |= {one.wish.attempt_id: one.tokens for one in over}
+        return [tokens.get(wish.attempt_id, 0) for wish, _ in ends]
 
     async def expire(self, conn: AsyncConnection, now: datetime, limit: int) -> int:
         """Charge holds in full that nobody settled in time: their calls may have run. How many there were."""
@@ -169,99 +170,86 @@ class SqlGates:
             if not await breakers.seize(conn, key, wish.attempt_id, wish.until, now):
                 raise _Shut(Refusal.CIRCUIT_OPEN, f"breaker {key}: another call tries it", now + HOLDS_SETTLE)
 
-    async def _count(
-        self,
-        conn: AsyncConnection,
-        wish: Wish,
-        hold: Hold,
-        outcome: Completion | CallProblem,
-        now: datetime,
-    ) -> None:
-        """Count a call for the breakers it says something about, and slow down what was throttled."""
-        known = await breakers.of(conn, keys_of(wish.app_type))
-        slow, saying = _slowed_by(outcome, wish), {}
-        for key in keys_of(wish.app_type):
-            one, row = said(outcome, key, wish.app_type), known.get(key)
-            # A success of what works writes nothing, and nobody waits for anybody's row.
-            unclean = row is not None and (not row.breaker.clean or troubled(row.recent))
-            if one.sign is Sign.FAILS or unclean or key == slow:
-                saying[key] = one
-        if not saying:
+    async def _count(self, conn: AsyncConnection, over: Sequence[Ended], now: datetime) -> None:
+        """Count calls for the breakers they say something about, and slow down what was throttled."""
+        known = await breakers.of(conn, _keys(one.wish for one in over))
+        telling = {key for one in over for key in one.keys if one.tells(key, known.get(key))}
+        if not telling:
             return
-        rows = await breakers.locked(conn, saying, now)
-        for key, one in sorted(saying.items()):
-            before, recent = rows[key].breaker, remembered(rows[key].recent, one)
-            opens = one.opens or (one.sign is Sign.FAILS and trips(recent, self._figures.breaker.threshold))
-            tried = _tried(one.sign, outcome, wish, hold, opens=opens)
-            standing = after(before, tried, now=now, figures=self._figures.breaker, jitter=self._jitter())
-            if standing.holds or before.holds:
-                recent = ""  # an opening is judged by its probes, and what follows it begins anew
-            slowdown = rows[key].slowdown
-            if isinstance(outcome, CallProblem) and key == slow:
-                slowdown = struck(
-                    slowdown,
-                    began=hold.taken_at,
-                    retry_at=outcome.retry_at,
-                    now=now,
-                    jitter=self._jitter(),
-                )
-            await breakers.write(conn, Row(key, standing, recent, slowdown, ""), now)
+        rows = await breakers.locked(conn, telling, now)
+        for key in sorted(telling):
+            row = rows[key]
+            for one in over:
+                if key in one.keys and one.tells(key, row):
+                    row = counted(row, one, now, self._figures.breaker, self._jitter)
+            await breakers.write(conn, row, now)
 
     # --- rate
 
     async def _rate(
-        self, conn: AsyncConnection, wish: Wish, tokens: int, slowed: Sequence[Slowdown], now: datetime
-    ) -> None:
-        figures, interactive = self._figures, wish.interactive
-        left = min((one.of(figures.per_minute, now) for one in slowed), default=figures.per_minute)
-        for_all = figures.share(left, interactive=interactive)
-        for_store = figures.share(figures.store_per_minute, interactive=interactive)
-        asked = Request(
-            _STORE + wish.store_id, _per_minute(for_store), beside=((_ALL, _per_minute(for_all)),)
-        )
-        requests = {"calls": asked, "tokens": figures.tokens.request(wish, tokens, _rate_keys(wish))}
-        verdicts = await reserve_many(conn, [*requests.values()], now)
-        waits = [
-            (what, requests[what], one)
-            for what, one in zip(requests, verdicts, strict=True)
-            if isinstance(one, Wait)
-        ]
-        if waits:
-            what, request, first = waits[0]
-            whose = "all stores together" if first.key == _ALL else f"store {wish.store_id}"
-            (limit,) = request.beside[0][1] if first.key == _ALL else request.limits
-            until = max(one.until for _, _, one in waits)
-            raise _Shut(Refusal.RATE_LIMITED, f"{whose}: {limit.max} {what} a minute are used", until)
-
-    async def _give_back(
         self,
         conn: AsyncConnection,
-        wish: Wish,
-        hold: Hold,
-        outcome: Completion | CallProblem,
-        tokens: int,
+        asking: Sequence[_Asking],
+        slowed: Sequence[Sequence[Slowdown]],
         now: datetime,
     ) -> None:
-        """The tokens that a call has not cost, and the place of one of which not a byte left."""
-        keys = _rate_keys(wish)
-        releases = [*self._figures.tokens.releases(wish, hold, tokens, keys, now)]
-        if isinstance(outcome, CallProblem) and not outcome.sent:
-            releases += [Release(key, _per_minute(1), hold.taken_at) for key in keys]
+        wanted = [
+            wanted
+            for one, slow in zip(asking, slowed, strict=True)
+            for wanted in self._wanted(one, slow, now)
+        ]
+        verdicts = await reserve_many(conn, [request for _, _, request in wanted], now)
+        waits = [(one, said) for one, said in zip(wanted, verdicts, strict=True) if isinstance(said, Wait)]
+        if waits:
+            (wish, what, request), first = waits[0]
+            whose = "all stores together" if first.key == _ALL else f"store {wish.store_id}"
+            (limit,) = request.beside[0][1] if first.key == _ALL else request.limits
+            until = max(said.until for _, said in waits)
+            raise _Shut(Refusal.RATE_LIMITED, f"{whose}: {limit.max} {what} a minute are used", until)
+
+    def _wanted(
+        self, one: _Asking, slowed: Sequence[Slowdown], now: datetime
+    ) -> Sequence[tuple[Wish, str, Request]]:
+        """The room that a call needs, of calls and of tokens."""
+        figures, wish = self._figures, one.wish
+        left = min((slow.of(figures.per_minute, now) for slow in slowed), default=figures.per_minute)
+        for_all = figures.share(left, interactive=wish.interactive)
+        for_store = figures.share(figures.store_per_minute, interactive=wish.interactive)
+        mine, everybodys = keys = _rate_keys(wish)
+        call = Request(mine, _per_minute(for_store), beside=((everybodys, _per_minute(for_all)),))
+        return (wish, "calls", call), (wish, "tokens", figures.tokens.request(wish, one.tokens, keys))
+
+    async def _give_back(self, conn: AsyncConnection, over: Sequence[Ended], now: datetime) -> None:
+        """The tokens that calls have not cost, and the places of those of which not a byte left."""
+        releases: list[Release] = []
+        for one in over:
+            keys, hold = _rate_keys(one.wish), one.hold
+            releases += self._figures.tokens.releases(one.wish, hold, one.tokens, keys, now)
+            if isinstance(one.outcome, CallProblem) and not one.outcome.sent:
+                releases += [Release(key, _per_minute(1), hold.taken_at) for key in keys]
         await release_many(conn, releases, now)
 
     # --- budget
 
-    async def _budget(self, conn: AsyncConnection, wish: Wish, tokens: int, now: datetime) -> None:
+    async def _budget(self, conn: AsyncConnection, asking: Sequence[_Asking], now: datetime) -> None:
         windows = windows_of(now, self._zone)
         day, month = (one.name for one in windows)
-        spent = await budgets.lock(conn, budgets.budget_keys(wish.store_id, (day, month)), now)
-        most = {key: self._most(key, one, wish) for key, one in spent.items()}
-        moves = {key: Move(held=tokens, most=limit) for key, limit in most.items()}
+        holds = [
+            Hold(wish.attempt_id, wish.store_id, wish.app_type, day, month, one.tokens, now, wish.until)
+            for one in asking
+            for wish in (one.wish,)
+        ]
+        spent = await budgets.lock(conn, sorted({key for hold in holds for key in hold.keys}), now)
+        moves: dict[BudgetKey, Move] = {}
+        for one, hold in zip(asking, holds, strict=True):
+            for key in hold.keys:
+                # Where one of them may reach less than the others, all of them together may.
+                most, before = self._most(key, spent[key], one.wish), moves.get(key, Move())
+                least = most if before.most is None else min(most, before.most)
+                moves[key] = Move(held=before.held + one.tokens, most=least)
         if not await budgets.move(conn, moves, now):
-            raise _over(spent, most, windows, tokens, now)
-        await budgets.take(
-            conn, Hold(wish.attempt_id, wish.store_id, wish.app_type, day, month, tokens, now, wish.until)
-        )
+            raise _over(spent, moves, windows, now)
+        await budgets.take(conn, holds)
 
     def _most(self, key: BudgetKey, spent: Spent, wish: Wish) -> int:
         """What a budget may reach by this call."""
@@ -269,6 +257,19 @@ class SqlGates:
         default = self._figures.together if store == EVERY_STORE else self._figures.each
         figure = default.month if len(window) == MONTH_NAME else default.day
         return self._figures.share(figure if spent.most is None else spent.most, interactive=wish.interactive)
+
+
+@value_class
+class _Asking:
+    """A call that wants to leave, and what it would be held for."""
+
+    wish: Wish
+    tokens: int
+
+
+def _keys(wishes: Iterable[Wish]) -> set[str]:
+    """The breakers that calls go through."""
+    return {key for wish in wishes for key in keys_of(wish.app_type)}
 
 
 def _rate_keys(wish: Wish) -> tuple[str, str]:
@@ -287,9 +288,9 @@ def _probes(wish: Wish, known: Mapping[str, Row], now: datetime) -> Sequence[str
     return [row.key for row in holding]
 
 
-def _slowed(known: Mapping[str, Row], now: datetime) -> Sequence[Slowdown]:
+def _slowed(wish: Wish, known: Mapping[str, Row], now: datetime) -> Sequence[Slowdown]:
     """How far the platform has slowed this call; raises while it rests altogether."""
-    slowed = [row.slowdown for row in known.values()]
+    slowed = [known[key].slowdown for key in keys_of(wish.app_type) if key in known]
     if resting := [until for one in slowed if (until := one.rests_until(now)) is not None]:
         until = max(resting)
         text = f"DashScope throttles; rests until {until.isoformat(' ', 'seconds')}"
@@ -297,43 +298,28 @@ def _slowed(known: Mapping[str, Row], now: datetime) -> Sequence[Slowdown]:
     return slowed
 
 
-def _slowed_by(outcome: Completion | CallProblem, wish: Wish) -> str | None:
-    """What a throttled call slows down."""
-    if isinstance(outcome, CallProblem) and outcome.count is Count.SLOW:
-        return key_of(outcome.scope, wish.app_type)
-    return None
-
-
 def _over(
     spent: Mapping[BudgetKey, Spent],
-    most: Mapping[BudgetKey, int],
+    moves: Mapping[BudgetKey, Move],
     windows: Sequence[Window],
-    tokens: int,
     now: datetime,
 ) -> _Shut:
     """Why there is no room, and when there may be: in the next window, or when calls under way cost less than held."""
     ends = {one.name: one.ends_at for one in windows}
-    full = [key for key, limit in most.items() if spent[key].used + spent[key].held + tokens > limit]
+    wanted = {key: (one.held, one.most) for key, one in moves.items() if one.most is not None}
+    full = {
+        key: (tokens, most)
+        for key, (tokens, most) in wanted.items()
+        if spent[key].used + spent[key].held + tokens > most
+    }
     # The rows are locked, so these are the figures that the update found.
-    until = max(ends[key[1]] if spent[key].used + tokens > most[key] else now + HOLDS_SETTLE for key in full)
+    until = max(
+        ends[key[1]] if spent[key].used + tokens > most else now + HOLDS_SETTLE
+        for key, (tokens, most) in full.items()
+    )
     named = [
         f"{f'store {store}' if store != EVERY_STORE else 'all stores together'} {window}: "
-        f"{spent[store, window].used} used, {spent[store, window].held} held, {tokens} wanted of {most[store, window]}"
-        for store, window in full
+        f"{spent[store, window].used} used, {spent[store, window].held} held, {tokens} wanted of {most}"
+        for (store, window), (tokens, most) in full.items()
     ]
     return _Shut(Refusal.BUDGET_EXCEEDED, "; ".join(named), until)
-
-
-def _tried(sign: Sign, outcome: Completion | CallProblem, wish: Wish, hold: Hold, *, opens: bool) -> Tried:
-    if isinstance(outcome, Completion) or sign is not Sign.FAILS:
-        return Tried(sign, hold.taken_at, wish.attempt_id, wish.store_id)
-    detail = f"{outcome.code}: {outcome.message}" if outcome.code else outcome.message
-    return Tried(
-        sign,
-        hold.taken_at,
-        wish.attempt_id,
-        wish.store_id,
-        outcome.reason,
-        detail=detail[:_DETAIL],
-        opens=opens,
-    )

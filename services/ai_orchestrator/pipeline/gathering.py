@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,19 @@ from services.ai_orchestrator.domain.lifecycle import StepStatus
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.pipeline.ports import Materials, Results
 from services.ai_orchestrator.store import runs
+from shared.values import value_class
+
+
+@value_class
+class About:
+    """An app that is to be asked about a subject."""
+
+    app: AppDefinition
+    subject: Subject
+    run_id: str = ""
+    after: Sequence[str] = ()
+    """Names of the run's steps that bring inputs."""
+    arguments: Mapping[str, Any] | None = field(default=None, hash=False)
 
 
 class Gathering:
@@ -24,25 +37,22 @@ class Gathering:
         self._results = results
 
     async def gather(
-        self,
-        conn: AsyncConnection,
-        app: AppDefinition,
-        subject: Subject,
-        now: datetime,
-        *,
-        run_id: str = "",
-        after: Sequence[str] = (),
-        arguments: Mapping[str, Any] | None = None,
-    ) -> tuple[Material, list[Input]]:
-        """The facts and the inputs as they are now; *after* names the steps of a run that bring inputs."""
-        material = await self._materials.gather(conn, app, subject, now)
-        if app.given:
-            material = replace(
-                material, views={**material.views, app.given: dict(arguments or {})}, empty=not arguments
-            )
-        brought = {row["app_type"]: row for row in await runs.results(conn, run_id, after)} if after else {}
-        kept = {one.app_type: one for one in await self._results.inputs(conn, app, subject, now)}
-        return material, [_input(name, brought.get(name), kept.get(name)) for name in app.inputs]
+        self, conn: AsyncConnection, about: Sequence[About], now: datetime
+    ) -> list[tuple[Material, list[Input]]]:
+        """The facts and the inputs of each as they are now."""
+        found = await self._materials.gather(conn, [(one.app, one.subject) for one in about], now)
+        return [
+            (_given(one, material), await self._inputs(conn, one, now))
+            for one, material in zip(about, found, strict=True)
+        ]
+
+    async def _inputs(self, conn: AsyncConnection, one: About, now: datetime) -> list[Input]:
+        if not one.app.inputs:
+            return []
+        results = await runs.results(conn, one.run_id, one.after) if one.after else []
+        brought = {row["app_type"]: row for row in results}
+        kept = {each.app_type: each for each in await self._results.inputs(conn, one.app, one.subject, now)}
+        return [_input(name, brought.get(name), kept.get(name)) for name in one.app.inputs]
 
     def assemble(
         self,
@@ -55,6 +65,14 @@ class Gathering:
     ) -> Prompt:
         """The prompt."""
         return self._materials.assemble(app, subject, material, inputs, correction=correction)
+
+
+def _given(one: About, material: Material) -> Material:
+    """With what the caller gave."""
+    if not one.app.given:
+        return material
+    views = {**material.views, one.app.given: dict(one.arguments or {})}
+    return replace(material, views=views, empty=not one.arguments)
 
 
 def _input(name: str, brought: Mapping[Any, Any] | None, kept: Input | None) -> Input:

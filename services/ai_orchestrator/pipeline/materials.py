@@ -15,14 +15,15 @@ from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.facts import prompting, showing
 from services.ai_orchestrator.domain.facts.figures import Figures, Selection
 from services.ai_orchestrator.domain.facts.showing import Finance, Known
-from services.ai_orchestrator.domain.facts.stores import ALL, Store
-from services.ai_orchestrator.domain.facts.windows import Window, windows
+from services.ai_orchestrator.domain.facts.stores import Store
 from services.ai_orchestrator.domain.material import Input, Material, Prompt, Reference
+from services.ai_orchestrator.pipeline.finances import finances
 from services.ai_orchestrator.store import clues, fact_figures, fact_reading
 from services.ai_orchestrator.store.stores import store_of
 from shared.errors import Invalid
 from shared.values import value_class
 
+FINANCE: Final = "finance"
 _VISITS: Final = 20
 _NOTES: Final = 10
 _TASKS: Final = 5
@@ -47,28 +48,36 @@ class FactMaterials:
         self._zone = zone
 
     async def gather(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
-    ) -> Material:
-        """What the views of *app* show of *subject*; empty where the first of them is.
+        self, conn: AsyncConnection, asked: Sequence[tuple[AppDefinition, Subject]], now: datetime
+    ) -> list[Material]:
+        """What the views of each app show of its subject; empty where the first of them is.
 
         Raises Invalid for a view or a part of the subject that there is not.
         """
-        store = await store_of(conn, subject.store_id, self._zone)
-        found: dict[str, View] = {}
-        for name in app.facts:
-            gatherer = _VIEWS.get(name)
-            if gatherer is None:
-                raise Invalid.field(
-                    "facts", f"{app.app_type} names {name}; there are {', '.join(sorted(_VIEWS))}"
-                )
-            found[name] = await gatherer(_Asked(conn, store, subject, now))
-        told = {reference: None for view in found.values() for reference in view.references}
-        return Material(
-            {name: view.shown for name, view in found.items()},
-            tuple(told),
-            next((view.empty for view in found.values()), False),
-            as_of=showing.local(now, store.zone),
-        )
+        stores = {
+            store_id: await store_of(conn, store_id, self._zone)
+            for store_id in sorted({subject.store_id for _, subject in asked})
+        }
+        finances = await self._finances(conn, stores, asked, now)
+        return [
+            await _material(app, _Asked(conn, stores[subject.store_id], subject, now, finances.get(subject)))
+            for app, subject in asked
+        ]
+
+    async def _finances(
+        self,
+        conn: AsyncConnection,
+        stores: Mapping[str, Store],
+        asked: Sequence[tuple[AppDefinition, Subject]],
+        now: datetime,
+    ) -> dict[Subject, Finance]:
+        """The figures of all who want some, read together."""
+        wanted = {subject: None for app, subject in asked if FINANCE in app.facts}
+        found: dict[Subject, Finance] = {}
+        for store_id, store in stores.items():
+            subjects = [one for one in wanted if one.store_id == store_id]
+            found |= zip(subjects, await finances(conn, store, subjects, now), strict=True)
+        return found
 
     def assemble(
         self,
@@ -91,6 +100,8 @@ class _Asked:
     store: Store
     subject: Subject
     now: datetime
+    finance: Finance | None
+    """Where it is asked for."""
 
     @property
     def member(self) -> Selection:
@@ -105,35 +116,33 @@ class _Asked:
         return replace(self.member, assistant_id=self.subject.assistant_id)
 
 
-async def _finance(asked: _Asked) -> View:
-    store, area, dimension = asked.store, asked.subject.area or ALL, asked.subject.time_dimension
-    if area != ALL and area not in {one.key for one in store.areas}:
-        known = ", ".join([ALL, *(one.key for one in store.areas)])
-        raise Invalid.field("area", f"{area} is none of this store's: {known}")
-    window, before = windows(dimension, asked.now.astimezone(store.zone).date())
-    within = _within(store, window, area)
-    found = Finance(
-        dimension,
-        area,
-        window,
-        before,
-        figures=await fact_figures.figures(asked.conn, within),
-        figures_before=await fact_figures.figures(asked.conn, _within(store, before, area)),
-        by_area=await fact_figures.by_area(asked.conn, within) if area == ALL else (),
-        items=await fact_figures.top_items(asked.conn, within, _TOP),
-        trend=await fact_figures.trend(asked.conn, within, window.steps(), store.zone),
+async def _material(app: AppDefinition, asked: _Asked) -> Material:
+    found: dict[str, View] = {}
+    for name in app.facts:
+        gatherer = _VIEWS.get(name)
+        if gatherer is None:
+            raise Invalid.field(
+                "facts", f"{app.app_type} names {name}; there are {', '.join(sorted(_VIEWS))}"
+            )
+        found[name] = await gatherer(asked)
+    told = {reference: None for view in found.values() for reference in view.references}
+    return Material(
+        {name: view.shown for name, view in found.items()},
+        tuple(told),
+        next((view.empty for view in found.values()), False),
+        as_of=showing.local(asked.now, asked.store.zone),
     )
-    named = f"finance:{area}:{window.first}..{window.last}"
+
+
+async def _finance(asked: _Asked) -> View:
+    found = asked.finance
+    assert found is not None  # the app names it
+    named = f"finance:{found.area}:{found.window.first}..{found.window.last}"
     return View(
-        showing.finance(store, found),
+        showing.finance(asked.store, found),
         found.figures.empty and found.figures_before.empty,
         (Reference("aggregate", named, found.figures.last_at),),
     )
-
-
-def _within(store: Store, window: Window, area: str) -> Selection:
-    start, end = window.instants(store.zone)
-    return Selection(store.store_id, start, end, store.spoken(area))
 
 
 async def _member(asked: _Asked) -> View:
@@ -219,7 +228,7 @@ async def _clues(asked: _Asked) -> View:
 
 
 _VIEWS: Final[Mapping[str, Callable[[_Asked], Awaitable[View]]]] = {
-    "finance": _finance,
+    FINANCE: _finance,
     "member": _member,
     "assistant": _assistant,
     "pair": _pair,

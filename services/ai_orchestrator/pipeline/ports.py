@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ai_orchestrator.domain.call import Call, CallProblem, Completion
+from services.ai_orchestrator.domain.call import Call, CallProblem, Completion, Outcome
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.lifecycle import RunStatus
@@ -26,12 +27,14 @@ __all__ = [
     "Bad",
     "Gates",
     "Learn",
+    "Made",
     "Mask",
     "Materials",
     "Provider",
     "Results",
     "RunEnded",
     "Sites",
+    "Sought",
     "Waiting",
 ]
 
@@ -51,18 +54,18 @@ class Gates(Protocol):
         """The tokens that a call would be held for now; takes nothing."""
         ...
 
-    async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
-        """The verdict of the first gate that refuses, with nothing taken; or all were passed and the tokens are held."""
+    async def pass_(
+        self, conn: AsyncConnection, wishes: Sequence[Wish], now: datetime
+    ) -> Sequence[Granted] | Refused:
+        """All of them passed and their tokens are held; or the verdict of the first gate that refuses one of them, with
+        nothing taken."""
         ...
 
     async def settle(
-        self,
-        conn: AsyncConnection,
-        wish: Wish,
-        outcome: Completion | CallProblem,
-        now: datetime,
-    ) -> int:
-        """Charge what it cost and count it for the breaker; the tokens that were charged. A second time changes nothing."""
+        self, conn: AsyncConnection, ends: Sequence[tuple[Wish, Outcome]], now: datetime
+    ) -> Sequence[int]:
+        """Charge what they cost and count them for the breakers; the tokens that were charged for each. A second time
+        changes nothing."""
         ...
 
 
@@ -82,9 +85,9 @@ class Materials(Protocol):
     """The facts."""
 
     async def gather(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
-    ) -> Material:
-        """What the views of *app* show of *subject*."""
+        self, conn: AsyncConnection, asked: Sequence[tuple[AppDefinition, Subject]], now: datetime
+    ) -> Sequence[Material]:
+        """What the views of each app show of its subject."""
         ...
 
     def assemble(
@@ -100,6 +103,29 @@ class Materials(Protocol):
         ...
 
 
+@value_class
+class Sought:
+    """A result that may be kept already."""
+
+    app: AppDefinition
+    subject: Subject
+    fingerprint: str
+
+
+@value_class
+class Made:
+    """A result that is to be kept."""
+
+    app: AppDefinition
+    subject: Subject
+    result: Mapping[str, Any] = field(hash=False)
+    prompt: Prompt
+    run_id: str
+    triggered_by: str
+    known_at: datetime
+    """When its facts were read: what became known later makes it stale."""
+
+
 class Results(Protocol):
     """What replies are worth, and what is kept of them."""
 
@@ -108,9 +134,9 @@ class Results(Protocol):
         ...
 
     async def fresh(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, fingerprint: str
-    ) -> Mapping[str, Any] | None:
-        """The kept result, when it was made from these very facts by this version."""
+        self, conn: AsyncConnection, sought: Sequence[Sought]
+    ) -> Sequence[Mapping[str, Any] | None]:
+        """The kept results, each where it was made from these very facts by this version."""
         ...
 
     async def confirm(
@@ -130,23 +156,8 @@ class Results(Protocol):
         """The newest results of the apps that *app* names as inputs, as far as this run does not bring them."""
         ...
 
-    async def keep(
-        self,
-        conn: AsyncConnection,
-        app: AppDefinition,
-        subject: Subject,
-        result: Mapping[str, Any],
-        prompt: Prompt,
-        *,
-        run_id: str,
-        triggered_by: str,
-        now: datetime,
-        known_at: datetime | None = None,
-    ) -> None:
-        """Insight, clues and what is announced of them, in the caller's transaction.
-
-        *known_at*: when its facts were read; what became known later makes it stale. None is *now*.
-        """
+    async def keep(self, conn: AsyncConnection, made: Sequence[Made], now: datetime) -> None:
+        """Insights, clues and what is announced of them, in the caller's transaction."""
         ...
 
     async def stale(

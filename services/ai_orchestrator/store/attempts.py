@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,12 +13,41 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.gating import Wish
 from services.ai_orchestrator.domain.lifecycle import AttemptStatus
 from services.ai_orchestrator.store.run_tables import WORDY, attempt
+from shared.db.frozen import frozen
+from shared.db.rows import dialect_of, insert_rows, pack, rows
+from shared.db.types import DialectName
 from shared.values import value_class
 
 _CALLING = AttemptStatus.CALLING.value
 
-_INSERT = sa.insert(attempt)
-_END = sa.update(attempt).where(attempt.c.id == sa.bindparam("which"), attempt.c.status == _CALLING)
+_BLANK: Final = {
+    "status": _CALLING,
+    "reason": "",
+    "code": "",
+    "error": "",
+    "response": "",
+    "models": [],
+    "input_tokens": 0,
+    "output_tokens": 0,
+    "charged_tokens": 0,
+    "request_id": "",
+    "finish_reason": "",
+    "took_ms": 0,
+}
+_LAST: Final = (*_BLANK, "http_status", "finished_at")
+"""What the end of an attempt writes."""
+
+
+class _Statements:
+    def __init__(self, dialect: DialectName) -> None:
+        self.insert = frozen(dialect, insert_rows(dialect, attempt, "new"))
+        ended = rows(dialect, "ended", id=attempt.c.id.type, **{name: attempt.c[name].type for name in _LAST})
+        end = sa.update(attempt).where(attempt.c.id == ended.c.id, attempt.c.status == _CALLING)
+        end = end.values({name: ended.c[name] for name in _LAST})
+        self.end = frozen(dialect, end.returning(attempt.c.id))
+
+
+_statements = cache(_Statements)
 
 
 @value_class
@@ -29,28 +59,17 @@ class UnderWay:
     wish: Wish
 
 
-async def insert(conn: AsyncConnection, row: Mapping[str, Any]) -> None:
-    """Write an attempt that is about to leave."""
-    blank = {
-        "status": _CALLING,
-        "reason": "",
-        "code": "",
-        "error": "",
-        "response": "",
-        "models": [],
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "charged_tokens": 0,
-        "request_id": "",
-        "finish_reason": "",
-        "took_ms": 0,
-    }
-    await conn.execute(_INSERT, {**blank, **row})
+async def insert(conn: AsyncConnection, new: Sequence[Mapping[str, Any]]) -> None:
+    """Write attempts that are about to leave."""
+    document = pack([{**_BLANK, **row} for row in new])
+    await conn.execute(_statements(dialect_of(conn)).insert, {"new": document})
 
 
-async def end(conn: AsyncConnection, attempt_id: str, values: Mapping[str, Any]) -> bool:
-    """End an attempt; False where somebody has."""
-    return bool((await conn.execute(_END, {**values, "which": attempt_id})).rowcount)
+async def end(conn: AsyncConnection, ended: Sequence[Mapping[str, Any]]) -> set[str]:
+    """End attempts, each a row with its ``id``; the ids of those that nobody had ended."""
+    document = pack([{**_BLANK, **row} for row in sorted(ended, key=lambda row: str(row["id"]))])
+    done = await conn.execute(_statements(dialect_of(conn)).end, {"ended": document})
+    return set(done.scalars())
 
 
 async def earlier(conn: AsyncConnection, step_id: str, attempt_id: str) -> list[AttemptStatus]:

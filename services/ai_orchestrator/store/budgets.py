@@ -5,7 +5,7 @@ Rows are locked in this order: a hold, then budgets by key, then an application'
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.budget import EVERY_STORE, Cost
 from services.ai_orchestrator.store.gate_tables import app_cost, budget, budget_limit, hold
 from shared.db.frozen import frozen
-from shared.db.rows import dialect_of, insert_into, pack, rows
+from shared.db.rows import dialect_of, insert_into, insert_rows, pack, rows
 from shared.db.types import DialectName, Id
 from shared.values import value_class
 
@@ -72,6 +72,15 @@ class Hold:
 
 
 @value_class
+class Called:
+    """What one call has cost."""
+
+    app_type: str
+    prompt_bytes: int
+    tokens: int
+
+
+@value_class
 class LimitRow:
     """What somebody said that a store may spend."""
 
@@ -101,7 +110,7 @@ class _Statements:
             .order_by(budget.c.store_id, budget.c.window)
         )
         self.look = frozen(dialect, look)
-        self.lock = frozen(dialect, look.with_for_update(of=budget)) if dialect == "postgresql" else self.look
+        self.lock = frozen(dialect, _locking(dialect, look, budget))
         big = sa.BigInteger
         moved = rows(dialect, "moved", store_id=Id, window=Id, used=big, held=big, calls=big, most=big)
         used, held = budget.c.used + moved.c.used, budget.c.held + moved.c.held
@@ -117,18 +126,26 @@ class _Statements:
                 updated_at=sa.bindparam("now", type_=budget.c.updated_at.type),
             ),
         )
-        self.take = frozen(dialect, sa.insert(hold).values({name: sa.bindparam(name) for name in _TAKEN}))
-        mine = hold.c.attempt_id == sa.bindparam("attempt")
-        self.held = frozen(dialect, sa.select(hold).where(mine).with_for_update())
-        ended: dict[str, Any] = {"settled_at": sa.bindparam("now"), "charged": sa.bindparam("tokens_charged")}
-        self.settle = frozen(dialect, sa.update(hold).where(mine).values(ended))
-        of_app = app_cost.c.app_type == sa.bindparam("app")
-        self.cost = frozen(dialect, sa.select(app_cost).where(of_app))
-        self.cost_locked = frozen(dialect, sa.select(app_cost).where(of_app).with_for_update())
-        known: dict[str, Any] = {
-            name: sa.bindparam(f"new_{name}") for name in ("extra", "calls", "updated_at")
-        }
-        self.learn = frozen(dialect, sa.update(app_cost).where(of_app).values(known))
+        self.take = frozen(dialect, insert_rows(dialect, hold, "taken", _TAKEN))
+        mine = rows(dialect, "mine", attempt=Id)
+        held_ = sa.select(hold).join(mine, hold.c.attempt_id == mine.c.attempt).order_by(hold.c.attempt_id)
+        self.held = frozen(dialect, _locking(dialect, held_, hold))
+        ended = rows(dialect, "ended", attempt=Id, tokens=big)
+        now = sa.bindparam("now", type_=hold.c.settled_at.type)
+        settle = sa.update(hold).where(hold.c.attempt_id == ended.c.attempt)
+        self.settle = frozen(dialect, settle.values(settled_at=now, charged=ended.c.tokens))
+        asked = rows(dialect, "asked", app=Id)
+        costs = sa.select(app_cost).join(asked, app_cost.c.app_type == asked.c.app)
+        costs = costs.order_by(app_cost.c.app_type)
+        self.costs = frozen(dialect, costs)
+        self.costs_locked = frozen(dialect, _locking(dialect, costs, app_cost))
+        seen = rows(dialect, "seen", app=Id, extra=big, calls=big)
+        learn = sa.update(app_cost).where(app_cost.c.app_type == seen.c.app)
+        self.learn = frozen(dialect, learn.values(extra=seen.c.extra, calls=seen.c.calls, updated_at=now))
+
+
+def _locking(dialect: DialectName, query: sa.Select[Any], table: sa.Table) -> sa.Select[Any]:
+    return query.with_for_update(of=table) if dialect == "postgresql" else query
 
 
 _statements = cache(_Statements)
@@ -175,17 +192,17 @@ async def move(conn: AsyncConnection, moves: Mapping[BudgetKey, Move], now: date
     return done.rowcount == len(moves)
 
 
-async def take(conn: AsyncConnection, one: Hold) -> None:
-    """Write a hold down."""
-    values = {name: getattr(one, name) for name in _TAKEN}
-    await conn.execute(_statements(dialect_of(conn)).take, values)
+async def take(conn: AsyncConnection, new: Sequence[Hold]) -> None:
+    """Write holds down."""
+    taken = pack([{name: getattr(one, name) for name in _TAKEN} for one in new])
+    await conn.execute(_statements(dialect_of(conn)).take, {"taken": taken})
 
 
-async def held(conn: AsyncConnection, attempt_id: str) -> Hold | None:
-    """An attempt's hold, locked; None where it has none."""
-    statement = _statements(dialect_of(conn)).held
-    row = (await conn.execute(statement, {"attempt": attempt_id})).one_or_none()
-    return None if row is None else _hold(row)
+async def held(conn: AsyncConnection, attempts: Collection[str]) -> dict[str, Hold]:
+    """The holds of attempts, locked; those that have none are left out."""
+    mine = pack([{"attempt": one} for one in sorted(attempts)])
+    found = await conn.execute(_statements(dialect_of(conn)).held, {"mine": mine})
+    return {row.attempt_id: _hold(row) for row in found}
 
 
 async def lapsed(conn: AsyncConnection, now: datetime, limit: int) -> list[Hold]:
@@ -204,12 +221,12 @@ async def settle(conn: AsyncConnection, charges: Mapping[Hold, int], now: dateti
     dialect = dialect_of(conn)
     moves: dict[BudgetKey, Move] = {}
     for one, tokens in charges.items():
-        ended = {"attempt": one.attempt_id, "now": now, "tokens_charged": tokens}
-        await conn.execute(_statements(dialect).settle, ended)
         for key in one.keys:
             known = moves.get(key, Move())
             moves[key] = Move(known.used + tokens, known.held - one.tokens, known.calls + 1)
     if moves:
+        ended = pack([{"attempt": one.attempt_id, "tokens": tokens} for one, tokens in charges.items()])
+        await conn.execute(_statements(dialect).settle, {"ended": ended, "now": now})
         if dialect == "postgresql":  # in their order; SQLite has one writer
             await lock(conn, sorted(moves), now)
         await move(conn, moves, now)
@@ -239,23 +256,32 @@ async def set_limit(conn: AsyncConnection, row: LimitRow) -> None:
     )
 
 
-async def cost(conn: AsyncConnection, app_type: str) -> Cost:
-    """What an application's calls have cost; what a new one is supposed to cost."""
-    row = (await conn.execute(_statements(dialect_of(conn)).cost, {"app": app_type})).one_or_none()
-    return Cost() if row is None else Cost(row.extra, row.calls)
+async def costs(conn: AsyncConnection, apps: Collection[str]) -> dict[str, Cost]:
+    """What applications' calls have cost; what a new one is supposed to cost."""
+    return await _costs(conn, _statements(dialect_of(conn)).costs, apps)
 
 
-async def learn(conn: AsyncConnection, app_type: str, prompt_bytes: int, tokens: int, now: datetime) -> None:
-    """Remember what a call has cost."""
-    statements, which = _statements(dialect_of(conn)), {"app": app_type}
-    row = (await conn.execute(statements.cost_locked, which)).one_or_none()
-    if row is None:
-        first = {"app_type": app_type, "extra": Cost().extra, "calls": 0, "updated_at": now}
-        await conn.execute(insert_into(dialect_of(conn), app_cost).values(first).on_conflict_do_nothing())
-        row = (await conn.execute(statements.cost_locked, which)).one()
-    after = Cost(row.extra, row.calls).learned(prompt_bytes, tokens)
-    new = {"new_extra": after.extra, "new_calls": after.calls, "new_updated_at": now}
-    await conn.execute(statements.learn, {**which, **new})
+async def learn(conn: AsyncConnection, calls: Sequence[Called], now: datetime) -> None:
+    """Remember what calls have cost, in the order in which they ended."""
+    dialect, apps = dialect_of(conn), {one.app_type for one in calls}
+    if not apps:
+        return
+    statements = _statements(dialect)
+    known = await _costs(conn, statements.costs_locked, apps)
+    if missing := [app for app, cost in known.items() if not cost.calls]:
+        fresh = [{"app_type": app, "extra": Cost().extra, "calls": 0, "updated_at": now} for app in missing]
+        await conn.execute(insert_into(dialect, app_cost).values(fresh).on_conflict_do_nothing())
+        known = await _costs(conn, statements.costs_locked, apps)
+    for one in calls:
+        known[one.app_type] = known[one.app_type].learned(one.prompt_bytes, one.tokens)
+    seen = pack([{"app": app, "extra": cost.extra, "calls": cost.calls} for app, cost in known.items()])
+    await conn.execute(statements.learn, {"seen": seen, "now": now})
+
+
+async def _costs(conn: AsyncConnection, statement: sa.Executable, apps: Collection[str]) -> dict[str, Cost]:
+    asked = pack([{"app": app} for app in sorted(apps)])
+    found = await conn.execute(statement, {"asked": asked})
+    return {app: Cost() for app in sorted(apps)} | {row.app_type: Cost(row.extra, row.calls) for row in found}
 
 
 async def purge(conn: AsyncConnection, holds: datetime, budgets: datetime, limit: int) -> int:

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.facts.figures import Figures, Selection, Share
-from services.ai_orchestrator.domain.facts.windows import Window
 from services.ai_orchestrator.store.fact_tables import visit, visit_item
-from shared.db.rows import dialect_of, pack, rows
 from shared.db.types import Id, Instant
 
-_PAID = visit.c.cents >= 0
-_ASSISTED = sa.and_(_PAID, visit.c.assistant_id.is_not(None))
+_ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.Integer)
+_ONE: sa.ColumnElement[int] = sa.literal_column("1", sa.Integer)
+
+PAID = visit.c.cents >= _ZERO
+"""Holds for visits; the others are refunds."""
+_ASSISTED = sa.and_(PAID, visit.c.assistant_id.is_not(None))
 
 
 async def figures(conn: AsyncConnection, of: Selection) -> Figures:
     """What the visits of *of* come to."""
-    query = sa.select(
-        _count(_PAID).label("visits"),
-        _sum(_PAID, visit.c.cents).label("gross"),
-        _count(sa.not_(_PAID)).label("refunds"),
-        _sum(sa.not_(_PAID), -visit.c.cents).label("refunded"),
-        _sum(_PAID, sa.func.coalesce(visit.c.seconds, 0)).label("seconds"),
-        sa.func.count(sa.distinct(sa.case((_PAID, visit.c.member_id)))).label("members"),
-        _count(_ASSISTED).label("assisted"),
+    return figures_of((await conn.execute(sa.select(*totals()).where(*_narrowed(of)))).one())
+
+
+def totals() -> list[sa.ColumnElement[Any]]:
+    """The columns of figures."""
+    return [
+        count(PAID).label("visits"),
+        _sum(PAID, visit.c.cents).label("gross"),
+        count(sa.not_(PAID)).label("refunds"),
+        _sum(sa.not_(PAID), -visit.c.cents).label("refunded"),
+        _sum(PAID, sa.func.coalesce(visit.c.seconds, _ZERO)).label("seconds"),
+        sa.func.count(sa.distinct(sa.case((PAID, visit.c.member_id)))).label("members"),
+        count(_ASSISTED).label("assisted"),
         _sum(_ASSISTED, visit.c.cents).label("assisted_gross"),
-        sa.type_coerce(sa.func.min(sa.case((_PAID, visit.c.settled_at))), Instant()).label("first_at"),
-        sa.type_coerce(sa.func.max(sa.case((_PAID, visit.c.settled_at))), Instant()).label("last_at"),
-    ).where(*_narrowed(of))
-    row = (await conn.execute(query)).one()
+        sa.type_coerce(sa.func.min(sa.case((PAID, visit.c.settled_at))), Instant()).label("first_at"),
+        sa.type_coerce(sa.func.max(sa.case((PAID, visit.c.settled_at))), Instant()).label("last_at"),
+    ]
+
+
+def figures_of(row: Any) -> Figures:
+    """A row of `totals`."""
     return Figures(
         visits=int(row.visits or 0),
         gross_cents=int(row.gross or 0),
@@ -61,9 +69,9 @@ async def by_assistant(conn: AsyncConnection, of: Selection, most: int) -> list[
 async def _shares(
     conn: AsyncConnection, of: Selection, by: sa.ColumnElement[Any], most: int | None = None
 ) -> list[Share]:
-    count = _count(_PAID).label("visits")
+    visits = count(PAID).label("visits")
     query = (
-        sa.select(sa.type_coerce(by, Id).label("name"), count, sa.func.sum(visit.c.cents).label("cents"))
+        sa.select(sa.type_coerce(by, Id).label("name"), visits, sa.func.sum(visit.c.cents).label("cents"))
         .where(*_narrowed(of))
         .group_by(by)
         .order_by(sa.desc("visits"), sa.asc("name"))
@@ -74,8 +82,8 @@ async def _shares(
 
 async def top_items(conn: AsyncConnection, of: Selection, most: int) -> list[Share]:
     """What was consumed for most money, then most often; refunds count against it."""
-    cents = _signed(sa.func.coalesce(visit_item.c.cents, 0)).label("sum_cents")
-    thousandths = _signed(visit_item.c.thousandths).label("sum_thousandths")
+    cents = signed(sa.func.coalesce(visit_item.c.cents, 0)).label("sum_cents")
+    thousandths = signed(visit_item.c.thousandths).label("sum_thousandths")
     query = (
         sa.select(visit_item.c.name, thousandths, cents)
         .join(
@@ -92,51 +100,22 @@ async def top_items(conn: AsyncConnection, of: Selection, most: int) -> list[Sha
     ]
 
 
-async def trend(
-    conn: AsyncConnection, of: Selection, steps: Sequence[Window], zone: ZoneInfo
-) -> list[tuple[Window, Share]]:
-    """The visits of each step in which there were any."""
-    buckets = rows(dialect_of(conn), "steps", position=sa.Integer, start_at=Instant(), end_at=Instant())
-    query = (
-        sa.select(
-            buckets.c.position, _count(_PAID).label("visits"), sa.func.sum(visit.c.cents).label("cents")
-        )
-        .join_from(
-            buckets,
-            visit,
-            sa.and_(visit.c.settled_at >= buckets.c.start_at, visit.c.settled_at < buckets.c.end_at),
-        )
-        .where(*_narrowed(of))
-        .group_by(buckets.c.position)
-        .order_by(buckets.c.position)
-    )
-    spans = [step.instants(zone) for step in steps]
-    listed = [{"position": at, "start_at": start, "end_at": end} for at, (start, end) in enumerate(spans)]
-    found = await conn.execute(query, {"steps": pack(listed)})
-    return [(steps[row.position], Share("", int(row.visits), int(row.cents))) for row in found]
-
-
-def _signed(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+def signed(value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """The sum of *value*, taken off where it is given back: some tills write what a refund is of without a sign."""
-    return sa.func.sum(sa.case((_PAID, value), else_=-sa.func.abs(value)))
+    return sa.func.sum(sa.case((PAID, value), else_=-sa.func.abs(value)))
 
 
-def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
-    return sa.func.sum(sa.case((condition, 1), else_=0))
+def count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+    """The rows for which *condition* holds."""
+    return sa.func.sum(sa.case((condition, _ONE), else_=_ZERO))
 
 
 def _sum(condition: sa.ColumnElement[bool], value: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.sum(sa.case((condition, value), else_=0))
+    return sa.func.sum(sa.case((condition, value), else_=_ZERO))
 
 
 def _narrowed(of: Selection) -> list[sa.ColumnElement[bool]]:
     found = [visit.c.store_id == of.store_id]
-    if of.start_at is not None:
-        found.append(visit.c.settled_at >= of.start_at)
-    if of.end_at is not None:
-        found.append(visit.c.settled_at < of.end_at)
-    if of.areas is not None:
-        found.append(visit.c.area_folded.in_(sorted(of.areas)))
     if of.member_id is not None:
         found.append(visit.c.member_id == of.member_id)
     if of.assistant_id is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import field, fields
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -15,16 +15,23 @@ from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.insights import Insight
 from services.ai_orchestrator.domain.material import Reference
 from services.ai_orchestrator.store.result_tables import insight, member_news
-from shared.db.rows import dialect_of, insert_into
-from shared.db.types import DialectName
+from shared.db.frozen import frozen
+from shared.db.rows import dialect_of, insert_into, insert_rows, pack, rows
+from shared.db.types import DialectName, Id
 from shared.text.instants import instant_text
 from shared.values import value_class
 
 Place = tuple[datetime, str, str, str]
 """An insight's place in the list: when it was made, store, kind, target."""
 
+Key = tuple[str, str, str]
+"""What an insight is known by: its store, its kind and its target."""
+
 _KEY = ("store_id", "cache_type", "target")
 _PARTS = ("member_id", "assistant_id", "time_dimension", "area")
+_OWN = tuple(
+    one.name for one in fields(Insight) if one.name not in ("references", "stale", "result", "missing")
+)
 _STALE = sa.case((member_news.c.at > insight.c.known_at, member_news.c.reason), else_="").label("stale")
 _ALL = sa.select(insight, _STALE).outerjoin(
     member_news,
@@ -43,6 +50,14 @@ _ONE = _ALL.where(
 
 
 @value_class
+class Result:
+    """What is kept, and the digest of what it was made from."""
+
+    fingerprint: str
+    result: Mapping[str, Any] = field(hash=False)
+
+
+@value_class
 class Wanted:
     """Which insights a list shows; what is empty does not narrow it."""
 
@@ -53,32 +68,46 @@ class Wanted:
     assistant_id: str = ""
 
 
-async def put(conn: AsyncConnection, new: Insight) -> int | None:
-    """Keep *new* as the newest for its target; its revision, or None where one of later facts is kept already."""
-    values: dict[str, Any] = {
-        one.name: getattr(new, one.name)
-        for one in fields(new)
-        if one.name not in ("references", "stale", "result", "missing")
-    }
-    values |= {
-        "result": dict(new.result),
-        "missing": list(new.missing),
-        "made_from": [_written(one) for one in new.references],
-    }
-    revision: int | None = (await conn.execute(_put(dialect_of(conn)), values)).scalar_one_or_none()
-    return revision
+class _Statements:
+    def __init__(self, dialect: DialectName) -> None:
+        insert = insert_rows(dialect, insight, "new")
+        changed = {
+            column.name: insert.excluded[column.name]
+            for column in insight.c
+            if column.name not in (*_KEY, "revision")
+        }
+        put = insert.on_conflict_do_update(
+            index_elements=list(_KEY),
+            set_={**changed, "revision": insight.c.revision + 1},
+            where=insight.c.known_at <= insert.excluded.known_at,
+        )
+        self.put = frozen(dialect, put.returning(*(insight.c[name] for name in _KEY)))
+        asked = rows(dialect, "asked", store_id=Id, cache_type=Id, target=Id)
+        same = sa.and_(*(insight.c[name] == asked.c[name] for name in _KEY))
+        shown = (*(insight.c[name] for name in _KEY), insight.c.fingerprint, insight.c.result)
+        self.results = frozen(dialect, sa.select(*shown).join(asked, same))
 
 
-@cache
-def _put(dialect: DialectName) -> sa.Executable:
-    new: dict[str, Any] = {column.name: sa.bindparam(column.name) for column in insight.c}
-    insert = insert_into(dialect, insight).values(new)
-    changed = {name: insert.excluded[name] for name in new if name not in (*_KEY, "revision")}
-    return insert.on_conflict_do_update(
-        index_elements=list(_KEY),
-        set_={**changed, "revision": insight.c.revision + 1},
-        where=insight.c.known_at <= insert.excluded.known_at,
-    ).returning(insight.c.revision)
+_statements = cache(_Statements)
+
+
+async def put(conn: AsyncConnection, new: Sequence[Insight]) -> set[Key]:
+    """Keep *new*, in order of their keys and each of another one, as the newest for their targets; the keys of those that
+    are: where one of later facts is kept already, that stays."""
+    if not new:
+        return set()
+    document = pack([_row(one) for one in new])
+    done = await conn.execute(_statements(dialect_of(conn)).put, {"new": document})
+    return {tuple(row) for row in done}
+
+
+async def results(conn: AsyncConnection, keys: Collection[Key]) -> dict[Key, Result]:
+    """The newest results for targets; those that have none are left out."""
+    if not keys:
+        return {}
+    asked = pack([dict(zip(_KEY, key, strict=True)) for key in sorted(keys)])
+    found = await conn.execute(_statements(dialect_of(conn)).results, {"asked": asked})
+    return {(row.store_id, row.cache_type, row.target): Result(row.fingerprint, row.result) for row in found}
 
 
 async def confirm(
@@ -141,6 +170,15 @@ async def note_news(
             where=member_news.c.at < insert.excluded.at,
         )
     )
+
+
+def _row(one: Insight) -> dict[str, object]:
+    values = {name: getattr(one, name) for name in _OWN}
+    return values | {
+        "result": dict(one.result),
+        "missing": list(one.missing),
+        "made_from": [_written(each) for each in one.references],
+    }
 
 
 def _written(one: Reference) -> dict[str, object]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.lifecycle import QUIET, Part, RunStatus, StepStatus
 from services.ai_orchestrator.store.run_tables import RUNNING, chain_run, run_event, step_run
+from shared.db.frozen import frozen
 from shared.db.queue import HIGH, LOW, NORMAL, DueQueue
-from shared.db.rows import dialect_of, insert_into
+from shared.db.rows import dialect_of, insert_into, insert_rows, pack
 from shared.db.types import DialectName
 from shared.values import value_class
 
@@ -96,7 +98,7 @@ class Run:
     priority: int
 
 
-_RUN: Final = [
+RUN: Final = [
     chain_run.c[name]
     for name in (
         "id", "store_id", "chain", "event_type", "member_id", "assistant_id", "prewarm", "width", "status",
@@ -105,7 +107,8 @@ _RUN: Final = [
 ]  # fmt: skip
 
 
-def _run(row: sa.RowMapping) -> Run:
+def run_of(row: sa.RowMapping) -> Run:
+    """A row of `RUN`."""
     return Run(**{**row, "status": RunStatus(row["status"])})
 
 
@@ -189,7 +192,13 @@ async def insert_steps(
         }
         for position, step in enumerate(steps)
     ]
-    await conn.execute(sa.insert(step_run), rows)
+    dialect = dialect_of(conn)
+    await conn.execute(_new_steps(dialect), {"new": pack(rows)})
+
+
+@cache
+def _new_steps(dialect: DialectName) -> sa.Executable:
+    return frozen(dialect, insert_rows(dialect, step_run, "new"))
 
 
 def subject_columns(subject: Subject) -> dict[str, str]:
@@ -258,20 +267,20 @@ async def answered(conn: AsyncConnection, subject: Subject, day: str, content_ha
     return (await conn.execute(query.limit(1))).first() is not None
 
 
-_GET: Final = sa.select(*_RUN).where(chain_run.c.id == sa.bindparam("run_id"))
+_GET: Final = sa.select(*RUN).where(chain_run.c.id == sa.bindparam("run_id"))
 _LOCK: Final = _GET.with_for_update()
 
 
 async def get(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, unlocked."""
     row = (await conn.execute(_GET, {"run_id": run_id})).mappings().one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 async def lock(conn: AsyncConnection, run_id: str) -> Run | None:
     """A run, nobody else's until the transaction ends. Runs are locked before their steps."""
     row = (await conn.execute(_LOCK, {"run_id": run_id})).mappings().one_or_none()
-    return None if row is None else _run(row)
+    return None if row is None else run_of(row)
 
 
 async def overdue(conn: AsyncConnection, now: datetime, limit: int) -> Sequence[str]:
@@ -308,10 +317,10 @@ async def ends(conn: AsyncConnection, run_id: str) -> list[StepStatus]:
     return [StepStatus(status) for status in (await conn.execute(query)).scalars()]
 
 
-async def begin(conn: AsyncConnection, run_id: str, now: datetime) -> None:
-    """Its first step is taken up: what comes later does not gather for it any more."""
+async def begin(conn: AsyncConnection, ids: Collection[str], now: datetime) -> None:
+    """Their first steps are taken up: what comes later does not gather for them any more."""
     r = chain_run
-    statement = sa.update(r).where(r.c.id == run_id, r.c.status == RunStatus.PENDING.value)
+    statement = sa.update(r).where(r.c.id.in_(sorted(ids)), r.c.status == RunStatus.PENDING.value)
     await conn.execute(statement.values(status=RunStatus.RUNNING.value, started_at=now, awaiting=None))
 
 
@@ -354,6 +363,7 @@ _LAST: Final = sa.select(sa.func.max(step_run.c.rank)).where(
 _FRONT: Final = sa.select(sa.func.min(step_run.c.rank)).where(
     sa.text("status = 'pending'"), step_run.c.priority == sa.bindparam("priority")
 )
+_LINE: Final = sa.select(_LAST.scalar_subquery().label("last"), _FRONT.scalar_subquery().label("front"))
 
 
 async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datetime) -> datetime:
@@ -361,10 +371,9 @@ async def _place(conn: AsyncConnection, store_id: str, priority: int, now: datet
 
     The line is where its first one stands, not what time it is: after hours of waiting a newcomer stands beside the first.
     """
-    last = (await conn.execute(_LAST, {"store_id": store_id, "priority": priority})).scalar()
-    front = (await conn.execute(_FRONT, {"priority": priority})).scalar()
-    line: datetime = front or now + _CLASS[priority]
-    return line if last is None else max(line, last + QUANTUM)
+    row = (await conn.execute(_LINE, {"store_id": store_id, "priority": priority})).one()
+    line: datetime = row.front or now + _CLASS[priority]
+    return line if row.last is None else max(line, row.last + QUANTUM)
 
 
 async def end_open_steps(
@@ -394,18 +403,11 @@ async def finish(
 
 
 _STEP: Final = sa.update(step_run).where(step_run.c.id == sa.bindparam("which"))
-_HELD_STEP: Final = _STEP.where(step_run.c.lease_epoch == sa.bindparam("epoch"), step_run.c.status == RUNNING)
 
 
 async def update_step(conn: AsyncConnection, step_id: str, values: Mapping[str, Any]) -> None:
     """Write a step's own columns; under the run's lock, or by who holds the step."""
     await conn.execute(_STEP, {**values, "which": step_id})
-
-
-async def asked(conn: AsyncConnection, step_id: str, epoch: int, values: Mapping[str, Any]) -> bool:
-    """Write what is known of a step that is about to be asked for; False where it is not its holder's any more."""
-    done = await conn.execute(_HELD_STEP, {**values, "which": step_id, "epoch": epoch})
-    return bool(done.rowcount)
 
 
 async def epoch_of(conn: AsyncConnection, step_id: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -10,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.facts.stores import AREAS, TIME_DIMENSIONS, Area, Store
 from services.ai_orchestrator.store.fact_tables import store_profile
 
+_ONE: Final = sa.select(store_profile).where(store_profile.c.store_id == sa.bindparam("store"))
+
 
 async def store_of(conn: AsyncConnection, store_id: str, zone: ZoneInfo) -> Store:
     """The store; *zone* is the deployment's."""
-    query = sa.select(store_profile).where(store_profile.c.store_id == store_id)
-    row = (await conn.execute(query)).first()
+    row = (await conn.execute(_ONE, {"store": store_id})).first()
     return Store(store_id, zone) if row is None else _store(row, zone)
 
 

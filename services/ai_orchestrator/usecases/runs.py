@@ -16,8 +16,8 @@ from services.ai_orchestrator.domain.planning import Pace, about, day_of, dedup_
 from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import Ending
-from services.ai_orchestrator.pipeline.gathering import Gathering
-from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites
+from services.ai_orchestrator.pipeline.gathering import About, Gathering
+from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites, Sought
 from services.ai_orchestrator.pipeline.starting import Order, Started, Starter, lane_of
 from services.ai_orchestrator.store import attempts, run_reading, runs
 from services.ai_orchestrator.store.run_reading import AttemptsWanted, Before, Row, RunsWanted, RunView
@@ -176,11 +176,11 @@ class Runs:
         self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
     ) -> tuple[str, int]:
         """What would become of a step by itself, and the bytes of its prompt as it is now."""
-        material, inputs = await self._gathering.gather(conn, app, subject, now)
+        ((material, inputs),) = await self._gathering.gather(conn, [About(app, subject)], now)
         if material.empty:
             return "skipped", 0
         prompt = self._gathering.assemble(app, subject, material, inputs)
-        kept = await self._results.fresh(conn, app, subject, prompt.fingerprint)
+        (kept,) = await self._results.fresh(conn, [Sought(app, subject, prompt.fingerprint)])
         return "ask" if kept is None else "cached", len(prompt.text.encode())
 
     # --- Looking ----------------------------------------------------------------------------------------

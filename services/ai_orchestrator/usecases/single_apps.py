@@ -17,7 +17,7 @@ from services.ai_orchestrator.domain.lifecycle import StepStatus
 from services.ai_orchestrator.domain.material import Prompt
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ending import ENDED
-from services.ai_orchestrator.pipeline.gathering import Gathering
+from services.ai_orchestrator.pipeline.gathering import About, Gathering
 from services.ai_orchestrator.pipeline.ports import Sites
 from services.ai_orchestrator.pipeline.starting import OneApp, Starter
 from services.ai_orchestrator.store import attempts, run_reading, runs
@@ -70,7 +70,8 @@ class SingleApps:
         app, subject = await self._checked(app_type, subject, arguments, user_id)
         async with self._database.read() as conn:
             now = self._clock.now()
-            material, inputs = await self._gathering.gather(conn, app, subject, now, arguments=arguments)
+            asked = About(app, subject, arguments=arguments)
+            ((material, inputs),) = await self._gathering.gather(conn, [asked], now)
         return self._gathering.assemble(app, subject, material, inputs)
 
     async def run(

@@ -68,6 +68,23 @@ def test_in_whatever_order_steps_end_each_is_let_go_once_and_after_those_it_awai
     assert not run_status(list(states.values())).open
 
 
+@given(
+    statuses=st.lists(st.sampled_from([one for one in StepStatus if one.open]), max_size=20),
+    width=st.integers(1, 5),
+    data=st.data(),
+)
+def test_a_step_that_has_its_answer_takes_no_room_and_still_holds_back_what_awaits_it(statuses, width, data):
+    parts = [Part(f"{at}", f"{at}", status, ()) for at, status in enumerate(statuses)]
+    going = [part.id for part in parts if part.status is not StepStatus.BLOCKED]
+    answered = data.draw(st.sets(st.sampled_from(going)) if going else st.just(set()))
+    freed = releasable(parts, width, answered)
+    room, waiting = max(0, width - len(going) + len(answered)), len(parts) - len(going)
+    assert len(freed) == min(room, waiting)
+    if answered:
+        last = Part("last", "last", StepStatus.BLOCKED, (min(answered),))
+        assert last not in releasable([*parts, last], 100, answered)
+
+
 @given(ends=st.lists(st.sampled_from(ENDS), min_size=1, max_size=8))
 def test_a_run_ended_as_its_steps_did(ends):
     status = run_status(ends)

@@ -164,7 +164,7 @@ async def gathered(
     app = apps()["app2a_finance_area"]
     subject = Subject(store_id, time_dimension=dimension, area=area)
     async with database.read() as conn:
-        material = await FactMaterials(SHANGHAI).gather(conn, app, subject, now)
+        (material,) = await FactMaterials(SHANGHAI).gather(conn, [(app, subject)], now)
     view: dict[str, object] = material.views["finance"]
     assert material.empty == (
         not view["本期"]["消费单数"]

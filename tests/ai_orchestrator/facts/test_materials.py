@@ -38,7 +38,8 @@ async def database(database_url):
 
 async def gather(database, name, subject=SUBJECT, now=NOW):
     async with database.read() as conn:
-        return await FactMaterials(SHANGHAI).gather(conn, apps()[name], subject, now)
+        (found,) = await FactMaterials(SHANGHAI).gather(conn, [(apps()[name], subject)], now)
+        return found
 
 
 async def write_clue(database, clue_id, summary, detail="", *, source=MANUAL, store_id=STORE, at=NOW):

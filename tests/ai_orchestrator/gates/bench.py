@@ -69,11 +69,13 @@ class Bench:
 
     async def ask(self, one: Wish, now: datetime = NOW) -> Granted | Refused:
         """Whether it may leave."""
-        return await self.database.transact(lambda conn: self.gates.pass_(conn, one, now))
+        said = await self.database.transact(lambda conn: self.gates.pass_(conn, [one], now))
+        return said if isinstance(said, Refused) else said[0]
 
     async def end(self, one: Wish, outcome: Completion | CallProblem, now: datetime = NOW) -> int:
         """It is over; what was charged."""
-        return await self.database.transact(lambda conn: self.gates.settle(conn, one, outcome, now))
+        (charged,) = await self.database.transact(lambda conn: self.gates.settle(conn, [(one, outcome)], now))
+        return charged
 
     async def call(
         self, outcome: Completion | CallProblem, now: datetime = NOW, **more: Any

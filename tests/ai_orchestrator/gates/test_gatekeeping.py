@@ -59,7 +59,7 @@ async def test_dead_calls_are_charged_figures_shown_and_old_rows_deleted(tmp_pat
         steps = Steps()
         keeping = Gatekeeping(gates.database, gates.gates, steps, clock, numbers, ZONE)
         await gates.call(ARREARS, app="app6_note")
-        await gates.database.transact(lambda conn: gates.gates.settle(conn, wish(), answered(), NOW))
+        await gates.database.transact(lambda conn: gates.gates.settle(conn, [(wish(), answered())], NOW))
         await keeping.look()
         shown = numbers.text().decode()
         assert 'reach_breaker_open{breaker="account",service="ai_orchestrator"} 1.0' in shown

@@ -12,6 +12,7 @@ from reach.events.v1 import ai_events_pb2
 from services.ai_orchestrator.domain.clues import Clue
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.pipeline.keeping import Keeping
+from services.ai_orchestrator.pipeline.ports import Made, Sought
 from services.ai_orchestrator.store import clues, conversations, insights
 from shared.db.payload import decode_body
 from shared.db.tables import outbox as rows
@@ -31,19 +32,10 @@ class Shelf:
         self.keeping = Keeping(database)
 
     async def keep(self, one, result, at=NOON, fingerprint="f1", trigger="consumption.settled", **other):
-        subject = other.pop("subject", MEMBER)
+        subject, known_at = other.pop("subject", MEMBER), other.pop("known_at", at)
+        made = Made(one, subject, result, prompt(fingerprint), "r1", trigger, known_at)
         async with self.database.write() as conn:
-            await self.keeping.keep(
-                conn,
-                one,
-                subject,
-                result,
-                prompt(fingerprint),
-                run_id="r1",
-                triggered_by=trigger,
-                now=at,
-                **other,
-            )
+            await self.keeping.keep(conn, [made], at)
 
     async def stale(self, at, reason="note.created"):
         async with self.database.write() as conn:
@@ -55,7 +47,8 @@ class Shelf:
 
     async def fresh(self, one, fingerprint, subject=MEMBER):
         async with self.database.read() as conn:
-            return await self.keeping.fresh(conn, one, subject, fingerprint)
+            (found,) = await self.keeping.fresh(conn, [Sought(one, subject, fingerprint)])
+            return found
 
     async def inputs(self, one, now, subject=MEMBER):
         async with self.database.read() as conn:

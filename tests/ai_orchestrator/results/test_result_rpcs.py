@@ -23,6 +23,7 @@ from sqlalchemy import inspect
 from services.ai_orchestrator.assembly import LOCATIONS
 from services.ai_orchestrator.domain.copywriting import Origin
 from services.ai_orchestrator.domain.definitions import Subject
+from services.ai_orchestrator.pipeline.ports import Made
 from services.ai_orchestrator.result_service import SCOPES, SPECIAL, ResultMethods
 from services.ai_orchestrator.results_side import ALERTS_KEPT, ResultsSide
 from services.ai_orchestrator.store import result_tables
@@ -78,16 +79,12 @@ class Bench:
 
     async def keep(self, member, at=NOON, store=STORE):
         async with self.database.write() as conn:
-            await self.side.keeping.keep(
-                conn,
-                app(),
+            subject, found = (
                 Subject(store, member_id=member),
                 {"clues": [{"summary": "周末常来"}], "score": 80},
-                prompt(),
-                run_id="r1",
-                triggered_by="consumption.settled",
-                now=at,
             )
+            made = Made(app(), subject, found, prompt(), "r1", "consumption.settled", at)
+            await self.side.keeping.keep(conn, [made], at)
 
     async def alert(self, step, store=STORE):
         async with self.database.write() as conn:

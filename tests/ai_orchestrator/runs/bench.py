@@ -21,7 +21,7 @@ from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wi
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
 from services.ai_orchestrator.domain.planning import Site
 from services.ai_orchestrator.pipeline.book import Book
-from services.ai_orchestrator.pipeline.ports import Alerts, Bad, Gates, RunEnded
+from services.ai_orchestrator.pipeline.ports import Alerts, Bad, Gates, Made, RunEnded, Sought
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
 from services.ai_orchestrator.store.tables import metadata
 from services.ai_orchestrator.usecases.runs import Runs
@@ -156,33 +156,38 @@ class World:
 
     # --- Gates ------------------------------------------------------------------------------------------
 
-    async def pass_(self, conn: AsyncConnection, wish: Wish, now: datetime) -> Granted | Refused:
+    async def pass_(
+        self, conn: AsyncConnection, wishes: Sequence[Wish], now: datetime
+    ) -> Sequence[Granted] | Refused:
         """See Gates."""
         if self.shut:
             return self.shut[0]
-        self.held[wish.attempt_id] = wish
-        return Granted(wish.attempt_id, 100)
+        self.held.update({wish.attempt_id: wish for wish in wishes})
+        return [Granted(wish.attempt_id, 100) for wish in wishes]
 
     async def guess(self, conn: AsyncConnection, app_type: str, prompt_bytes: int) -> int:
         """See Gates."""
         return 1000 + prompt_bytes
 
-    async def settle(self, conn: AsyncConnection, wish: Wish, outcome: Answer, now: datetime) -> int:
+    async def settle(
+        self, conn: AsyncConnection, ends: Sequence[tuple[Wish, Answer]], now: datetime
+    ) -> list[int]:
         """See Gates."""
-        if wish.attempt_id not in self.settled:
-            usage = outcome.usage if isinstance(outcome, Completion) else None
-            self.settled[wish.attempt_id] = usage.total if usage else 100
-            self.outcomes.append(outcome)
-        return self.settled[wish.attempt_id]
+        for wish, outcome in ends:
+            if wish.attempt_id not in self.settled:
+                usage = outcome.usage if isinstance(outcome, Completion) else None
+                self.settled[wish.attempt_id] = usage.total if usage else 100
+                self.outcomes.append(outcome)
+        return [self.settled[wish.attempt_id] for wish, _ in ends]
 
     # --- Materials --------------------------------------------------------------------------------------
 
     async def gather(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, now: datetime
-    ) -> Material:
+        self, conn: AsyncConnection, asked: Sequence[tuple[AppDefinition, Subject]], now: datetime
+    ) -> list[Material]:
         """See Materials."""
-        facts = self.facts.get(app.app_type, self.facts["*"])
-        return Material({"facts": facts}, (), empty=facts is None)
+        found = [self.facts.get(app.app_type, self.facts["*"]) for app, _ in asked]
+        return [Material({"facts": facts}, (), empty=facts is None) for facts in found]
 
     def assemble(
         self,
@@ -216,11 +221,17 @@ class World:
         return read
 
     async def fresh(
-        self, conn: AsyncConnection, app: AppDefinition, subject: Subject, fingerprint: str
-    ) -> Mapping[str, Any] | None:
+        self, conn: AsyncConnection, sought: Sequence[Sought]
+    ) -> Sequence[Mapping[str, Any] | None]:
         """See Results."""
-        result, made_from, _ = self.kept.get(_key(app.app_type, app.needs, subject), ({}, "", NOON))
-        return result if made_from == fingerprint else None
+        kept = [
+            self.kept.get(_key(one.app.app_type, one.app.needs, one.subject), ({}, "", NOON))
+            for one in sought
+        ]
+        return [
+            result if made_from == one.fingerprint else None
+            for one, (result, made_from, _) in zip(sought, kept, strict=True)
+        ]
 
     async def confirm(
         self,
@@ -245,22 +256,12 @@ class World:
             )
         return found
 
-    async def keep(
-        self,
-        conn: AsyncConnection,
-        app: AppDefinition,
-        subject: Subject,
-        result: Mapping[str, Any],
-        prompt: Prompt,
-        *,
-        run_id: str,
-        triggered_by: str,
-        now: datetime,
-        known_at: datetime | None = None,
-    ) -> None:
+    async def keep(self, conn: AsyncConnection, made: Sequence[Made], now: datetime) -> None:
         """See Results."""
-        if app.cache_type:
-            self.kept[_key(app.app_type, app.needs, subject)] = (result, prompt.fingerprint, now)
+        for one in made:
+            if one.app.cache_type:
+                key = _key(one.app.app_type, one.app.needs, one.subject)
+                self.kept[key] = (one.result, one.prompt.fingerprint, now)
 
     async def mark(
         self, conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime

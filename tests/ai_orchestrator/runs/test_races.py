@@ -159,7 +159,8 @@ async def test_who_takes_over_and_who_comes_back_late_settle_a_step_once(
         async def late(call: asyncio.Future[Answer | None] = call, pauses: int = number) -> None:
             for _ in range(pauses * 3):
                 await asyncio.sleep(0)
-            call.set_result(answer)
+            if not call.done():  # it may have been broken off already
+                call.set_result(answer)
             await pair.a.side.engine.settled()
 
         await asyncio.gather(

@@ -17,10 +17,6 @@ class Selection:
     """Which visits are meant; None does not narrow it."""
 
     store_id: str
-    start_at: datetime | None = None
-    end_at: datetime | None = None
-    areas: frozenset[str] | None = None
-    """Names of areas, folded."""
     member_id: str | None = None
     assistant_id: str | None = None
 
