@@ -52,6 +52,8 @@ class Job:
     began_at: datetime
     slot: Slot | None
     """None in a dry run, which asks nobody."""
+    before: datetime | None = None
+    """When it must have left, by the shared clock: waiting for the slot's lock may have taken until the window shut."""
 
     @property
     def chat_ids(self) -> list[str]:
@@ -158,7 +160,8 @@ class Decider:
         trace_id = format(trace.trace_id, "032x") if trace is not None else ""
         await tasks.start_attempt(conn, one, self._owner, trace_id, now)
         within = spec.confirm_within
-        return Job(one, spec.content, body, media_ids, within, held.traceparent, trace_id, now, slot)
+        before = None if one.dry else (open_until(held.spec.window, now) or now) - SHUTTING
+        return Job(one, spec.content, body, media_ids, within, held.traceparent, trace_id, now, slot, before)
 
     async def _may(
         self, conn: AsyncConnection, one: Claimed, held: Kept, run: Run

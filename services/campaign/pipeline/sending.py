@@ -203,6 +203,8 @@ class Sender:
         ends_at = claimed_at + self._lease.total_seconds() - self._deadline.total_seconds() - _MARGIN
 
         def still() -> bool:
+            if job.before is not None and self._clock.now() >= job.before:
+                return False
             return time.monotonic() < ends_at and (job.slot is None or job.slot.lasts())
 
         try:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -130,6 +131,27 @@ async def test_a_window_is_as_long_as_a_second_and_all_that_may_pass_within_a_sl
     assert await database.transact(pacer.take) == NOON + timedelta(seconds=1.25)
     clock.advance(timedelta(seconds=1.25))
     assert (await pacer.room(5))[0] == 2
+
+
+async def test_a_rest_is_everybodys_the_longer_one_stays_and_none_lasts_for_ever(database: Database) -> None:
+    clock = ManualClock(NOON)
+    one, other = Pacer(database, clock, 5), Pacer(database, clock, 5)
+
+    async def rests(pacer: Pacer) -> datetime | None:
+        return await database.transact(lambda conn: pacer.rests(conn, clock.now()))
+
+    assert await rests(one) is None
+    for seconds in (60, 30):
+        until = NOON + timedelta(seconds=seconds)
+        await database.transact(partial(one.rest, until=until))
+    assert await rests(other) == NOON + timedelta(seconds=60)
+    clock.advance(timedelta(seconds=60))
+    assert await rests(other) is None
+    # Written by a clock that was wrong.
+    await database.transact(partial(one.rest, until=NOON + timedelta(days=300)))
+    found = await rests(other)
+    assert found is not None
+    assert found - clock.now() < timedelta(hours=1.3)
 
 
 async def test_a_process_that_was_frozen_sends_nothing_when_it_wakes(bench: Bench) -> None:
