@@ -31,7 +31,15 @@ ADD = "/cgi-bin/externalcontact/add_msg_template"
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     async with opened(tmp_path / "home") as made:
-        await made.have_groups()
+        wanted = await made.have_groups()
+
+        async def known() -> bool:
+            # The sync that was attached to may have listed the groups before they were declared.
+            await made[WRITER].SyncGroups(group_pb2.SyncGroupsRequest(whole=True))
+            found = (await made[WRITER].ListGroups(group_pb2.ListGroupsRequest())).groups
+            return sorted(one.chat_id for one in found if one.eligible) == wanted
+
+        await eventually(known, timeout=30, every=0.2)
         yield made
 
 
