@@ -150,3 +150,10 @@ async def test_reminding_and_cancelling_say_what_became_of_it(wecom: FakeWeCom, 
     assert (await api.remind(APP, "m1")).errcode == 41094
     wecom.says({"errcode": 0, "errmsg": "ok"})
     assert (await api.cancel(APP, "m1")).state is State.ACCEPTED
+
+
+async def test_no_reminder_and_no_cancel_leaves_once_it_is_too_late(wecom: FakeWeCom, api: MassSend) -> None:
+    for call in (api.remind, api.cancel):
+        outcome = await call(APP, "m1", still=lambda: False)
+        assert (outcome.state, outcome.cause) == (State.NOT_SENT, "too_late")
+    assert wecom.sends == []
