@@ -10,6 +10,9 @@ from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2
 
 from shared.hosting.resources import Resources
 from shared.rpc.client import channel
+from shared.rpc.tls import ClientTls
+from shared.setting_auth import Auth
+from shared.watched_files import watched_token
 
 _AI: Final = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 
@@ -22,9 +25,16 @@ def ai_opener(resources: Resources) -> Callable[[], grpc.aio.Channel | None]:
         place, file = settings.ai_orchestrator_target or resources.grpc, settings.service_token_file
         if place is None:
             return None
-        token = None if file is None else file.read_text(encoding="utf-8").strip()
-        made = channel(place, _AI, token=token, ca=settings.auth.tls_ca_file)
+        token = None if file is None else watched_token(file).current
+        made = channel(place, _AI, token=token, tls=client_tls(settings.auth))
         resources.stack.push_async_callback(made.close)
         return made
 
     return opened
+
+
+def client_tls(auth: Auth) -> ClientTls | None:
+    """With what other services are called: checked by our authority, shown our own certificate; None is plaintext."""
+    if auth.tls_ca_file is None:
+        return None
+    return ClientTls(auth.tls_ca_file, auth.tls_cert_file, auth.tls_key_file)
