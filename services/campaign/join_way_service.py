@@ -42,7 +42,10 @@ STATUS: EnumMap[WayStatus] = EnumMap(
 )
 
 
-_SCENES: Final[Mapping[int, pb.JoinWayScene.ValueType]] = {1: pb.JOIN_WAY_SCENE_MINIPROGRAM, 2: pb.JOIN_WAY_SCENE_QR_CODE}
+_SCENES: Final[Mapping[int, pb.JoinWayScene.ValueType]] = {
+    1: pb.JOIN_WAY_SCENE_MINIPROGRAM,
+    2: pb.JOIN_WAY_SCENE_QR_CODE,
+}
 
 
 class JoinWayMethods(campaign_service_pb2_grpc.CampaignServiceServicer):
