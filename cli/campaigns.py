@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.common import quieten_logs, refuse, run, settings
+from cli import campaign_reports
+from cli.campaign_calls import ask as _ask
+from cli.campaign_calls import line as _line
+from cli.campaign_calls import status as _status
+from cli.campaign_calls import word as _word
+from cli.common import refuse
 
 if TYPE_CHECKING:
     from reach.campaign.v1 import campaign_pb2, preview_pb2
 
-app = typer.Typer(help="Mass-sends to customer groups: see, approve, run, stop them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Mass-sends to customer groups: see, approve, run, stop them; what came of them.",
+    no_args_is_help=True,
+)
+app.command("report")(campaign_reports.report)
+app.command("targets")(campaign_reports.targets)
+app.command("top-up")(campaign_reports.top_up)
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The campaign.")]
 _Comment = Annotated[str, typer.Option(help="For whoever reads its history.")]
@@ -209,38 +219,3 @@ def _show_preview(shown: preview_pb2.PreviewCampaignResponse) -> None:
     typer.echo(f"in its way: {', '.join(shown.missing) or 'nothing'}")
     if shown.content_hash:
         typer.echo(f"hash: {shown.content_hash}")
-
-
-def _line(one: campaign_pb2.Campaign) -> str:
-    why = f" ({one.reason})" if one.reason else ""
-    return f"{one.id} version {one.version}: {_word(one.status)}{why}"
-
-
-def _word(status: Any) -> str:
-    from reach.campaign.v1 import campaign_pb2
-
-    name: str = campaign_pb2.CampaignStatus.Name(status)
-    return name.removeprefix("CAMPAIGN_STATUS_").lower()
-
-
-def _status(word: str) -> Any:
-    from reach.campaign.v1 import campaign_pb2
-
-    try:
-        return campaign_pb2.CampaignStatus.Value(f"CAMPAIGN_STATUS_{word.upper()}")
-    except ValueError:
-        known = ", ".join(_word(value) for value in campaign_pb2.CampaignStatus.values() if value)
-        refuse(f"--status: there is no {word}; there is: {known}")
-
-
-def _ask(work: Callable[[Any], Awaitable[Any]]) -> Any:
-    quieten_logs()
-    chosen = settings()
-
-    async def asked() -> Any:
-        from cli.stubs import campaign
-
-        async with campaign(chosen) as stub:
-            return await work(stub)
-
-    return run(asked())

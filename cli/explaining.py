@@ -12,6 +12,7 @@ from cli.inputs import instant, targets
 
 if TYPE_CHECKING:
     from reach.ai_orchestrator.v1 import run_pb2
+    from reach.campaign.v1 import explain_pb2 as campaign_pb2
     from reach.kf_session.v1 import push_pb2
     from reach.notifier.v1 import explain_pb2
     from reach.notifier.v1 import notifier_service_pb2 as pb
@@ -26,6 +27,7 @@ class _Found:
         self.stories: list[explain_pb2.Explanation] = []
         self.steps: list[push_pb2.ExplainStep] = []
         self.ai_steps: list[run_pb2.ExplainStep] = []
+        self.campaigns: list[campaign_pb2.Explanation] = []
 
     @property
     def known(self) -> bool:
@@ -35,12 +37,16 @@ class _Found:
     @property
     def elsewhere(self) -> bool:
         """Whether anybody but the notifier does."""
-        return bool(self.steps or self.ai_steps)
+        return bool(self.steps or self.ai_steps or self.campaigns)
 
 
 def explain(
     subject: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Of an event, message, delivery, push, match or run.")
+        str,
+        typer.Argument(
+            metavar="[ID]",
+            help="Of an event, message, delivery, push, match or run; of a campaign, an owner's task, a customer group.",
+        ),
     ] = "",
     store: Annotated[str, typer.Option(metavar="ID", help="Only in this store.")] = "",
     user: Annotated[str, typer.Option(metavar="USERID", help="What this person was sent instead.")] = "",
@@ -57,7 +63,7 @@ def explain(
         Literal["zh", "en"] | None, typer.Option(help="Language of the story; empty: the terminal's.")
     ] = None,
 ) -> None:
-    """Tell the story of an event, message, push or run, or of what one person was sent in a period."""
+    """Tell the story of an event, message, push, run or campaign, or of what one person was sent in a period."""
     if sum(map(bool, (subject, user, robot, customer))) != 1:
         refuse("name one thing to explain: an ID, --user USERID, --robot NAME or --customer EXTERNAL_USERID")
     if (start or end) and subject:
@@ -74,7 +80,7 @@ def explain(
     if as_json:
         _print_json(found)
     else:
-        from cli.stories import tell, tell_runs, tell_steps
+        from cli.stories import tell, tell_campaigns, tell_runs, tell_steps
 
         if staff is not None and (found.stories or not found.elsewhere):
             tell(found.stories, lang or _language())
@@ -82,6 +88,8 @@ def explain(
             tell_steps(found.steps, lang or _language())
         if found.ai_steps:
             tell_runs(found.ai_steps, lang or _language())
+        if found.campaigns:
+            tell_campaigns(found.campaigns, lang or _language())
     if not found.known:
         raise typer.Exit(FAILED)
 
@@ -134,6 +142,7 @@ async def _ask(
         staff and _ask_notifier(chosen, staff, found.stories),
         client and _ask_kf(chosen, client, found.steps),
         subject and _ask_ai(chosen, subject, found.ai_steps),
+        subject and _ask_campaign(chosen, subject, found.campaigns),
     ):
         try:
             if asked:
@@ -186,6 +195,15 @@ async def _ask_ai(chosen: Settings, subject: str, steps: list[run_pb2.ExplainSte
         return
 
 
+async def _ask_campaign(chosen: Settings, subject: str, found: list[campaign_pb2.Explanation]) -> None:
+    from reach.campaign.v1 import explain_pb2
+
+    from cli.stubs import campaign
+
+    async with campaign(chosen) as stub:
+        found += (await stub.Explain(explain_pb2.ExplainRequest(id=subject), timeout=10.0)).explanations
+
+
 def _is_known(story: explain_pb2.Explanation) -> bool:
     from reach.notifier.v1 import explain_pb2
 
@@ -203,6 +221,8 @@ def _print_json(found: _Found) -> None:
     told |= MessageToDict(push_pb2.ExplainResponse(steps=found.steps), preserving_proto_field_name=True)
     if found.ai_steps:
         told["ai_steps"] = [MessageToDict(one, preserving_proto_field_name=True) for one in found.ai_steps]
+    if found.campaigns:
+        told["campaigns"] = [MessageToDict(one, preserving_proto_field_name=True) for one in found.campaigns]
     typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
 
 

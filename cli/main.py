@@ -17,6 +17,7 @@ from cli import (
     facts,
     groups,
     migrating,
+    playbooks,
     policy,
     probing,
     publishing,
@@ -48,6 +49,7 @@ app.command("send", rich_help_panel=_USE)(sending.send)
 app.command("explain", rich_help_panel=_USE)(explaining.explain)
 app.command("stats", rich_help_panel=_USE)(counting.stats)
 app.add_typer(campaigns.app, name="campaign", rich_help_panel=_USE)
+app.add_typer(playbooks.app, name="playbook", rich_help_panel=_USE)
 app.add_typer(groups.app, name="groups", rich_help_panel=_USE)
 app.add_typer(facts.app, name="facts", rich_help_panel=_USE)
 app.add_typer(roles.app, name="roles", rich_help_panel=_USE)

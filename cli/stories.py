@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Literal
 
 from reach.ai_orchestrator.v1 import run_pb2
+from reach.campaign.v1 import explain_pb2 as campaign_pb2
 from reach.kf_session.v1 import push_pb2
 from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2
 from rich.console import Console, Group, RenderableType
@@ -21,6 +22,9 @@ Language = Literal["zh", "en"]
 
 _GOOD, _BAD = "green", "red"
 _BAD_STATUSES = frozenset({"failed", "unknown", "expired"})
+_BAD_VERDICTS = _BAD_STATUSES | {
+    "cancelled", "excluded", "group_gone", "limit_reached", "missed", "owner_never_confirmed", "paused", "refused",
+}  # fmt: skip
 
 
 def tell(stories: Sequence[explain_pb2.Explanation], lang: Language) -> None:
@@ -58,6 +62,27 @@ def tell_runs(steps: Sequence[run_pb2.ExplainStep], lang: Language) -> None:
             if one.run_id == run_id
         ]
         out.print(Padding(table(("time", "what", "reason", "what happened"), rows), (0, 0, 1, 2)))
+
+
+def tell_campaigns(stories: Sequence[campaign_pb2.Explanation], lang: Language) -> None:
+    """Print what campaign knows, campaign by campaign, with what comes next."""
+    out = console()
+    for story in stories:
+        about = [("group", story.chat_id), ("task", story.task_id)]
+        parts = [f"{kind} {one}" for kind, one in about if one]
+        head = Text.assemble(
+            ("campaign ", "dim"),
+            f"{story.campaign_id}  {story.campaign_name}  {'  '.join(parts)}{'  ' if parts else ''}",
+            (story.verdict, _BAD if story.verdict in _BAD_VERDICTS else _GOOD),
+        )
+        out.print(head)
+        rows = [
+            (local(one, "time"), one.code, one.text_zh if lang == "zh" else one.text_en)
+            for one in story.steps
+        ]
+        out.print(Padding(table(("time", "step", "what happened"), rows), (0, 0, 0, 2)))
+        after = story.next_zh if lang == "zh" else story.next_en
+        out.print(Padding(Text(f"→ {after}" if after else ""), (0, 0, 1, 2)))
 
 
 def _tell(out: Console, story: explain_pb2.Explanation, lang: Language) -> None:

@@ -160,6 +160,15 @@ class Customer(Group):
     schedule_grace: Duration = Field(default=timedelta(minutes=15), le=timedelta(hours=24))
     """How late a campaign may begin; one whose time is longer ago is missed."""
 
+    receive_limits: Words = ()
+    """Mass messages a group may receive, where an administrator of the corp has set it: ``1/day`` or ``7/week``. Empty:
+    what WeCom documents for the date."""
+    remind_every: Duration = Field(default=timedelta(hours=6), ge=timedelta(minutes=1), le=timedelta(days=7))
+    """How long after a task was made, and after each reminder, an owner who has not confirmed is reminded, within the
+    campaign's window; WeCom takes three reminders of a task in 24 hours."""
+    remind_most: int = Field(default=6, ge=0, le=50)
+    """Reminders of one task that are given by themselves; 0 gives none."""
+
     def store_of(self, owner: str, default: str | None) -> str | None:
         """The store of a group by its owner; None where neither a pair nor *default* names one."""
         pairs = dict(pair.split("=", 1) for pair in self.stores)
@@ -233,7 +242,7 @@ class Ai(Group):
     quiet_period: Duration = timedelta(minutes=30)
     """How long later facts of a day gather before a chain runs once more for them."""
     prewarm_cron: Cron = "0 10 * * *"
-    """When every active store's figures are prepared: a cron line of five fields, in the default time zone."""
+    """When every active store's figures are prepared: a cron line of five fields, on the store's own clocks."""
     words_kept: Duration = timedelta(days=30)
     """How long prompts and responses are kept, masked."""
     runs_kept: Duration = timedelta(days=90)

@@ -20,6 +20,8 @@ from reach.campaign.v1 import (
     preview_pb2,
     report_pb2,
     running_pb2,
+    target_pb2,
+    top_up_pb2,
     writing_pb2,
 )
 
@@ -29,12 +31,14 @@ from cli.demo.cast import (
     CANDIDATES,
     GROUP_OWNERS,
     GROUPS,
+    PEOPLE,
+    STAFF,
     STORE,
     THEME,
     WRITER,
 )
 from cli.demo.scenes import Scene, until
-from cli.demo.show import Show
+from cli.demo.show import Show, brief
 from cli.demo.stage import Stage
 from cli.demo.verdict import Arrival
 from services.ai_orchestrator.usecases.copywriting import CUSTOMER_CAMPAIGN
@@ -44,8 +48,8 @@ from shared.rpc.status import from_call
 ZONE: Final = ZoneInfo("Asia/Shanghai")
 BEGINS: Final = (10, 30)
 """By the clock of the restaurant, on the next day."""
-CONFIRM_WITHIN: Final = timedelta(hours=2)
-STEP: Final = timedelta(minutes=10)
+CONFIRM_WITHIN: Final = timedelta(hours=24)
+STEP: Final = timedelta(hours=2)
 """That the clock goes on by while owners confirm, and a little beyond their deadline."""
 SHOWN: Final = 76
 
@@ -55,21 +59,24 @@ _READ = group_pb2.SYNC_STATUS_FINISHED
 class Campaign(Scene):
     """Groups of customers, each asked through its owner."""
 
+    MARK = "群发待审批"
+
     def __init__(self, stage: Stage, show: Show) -> None:
         super().__init__(stage, show)
         self._writer, self._approver = stage.campaign[WRITER], stage.campaign[APPROVER]
         self._id = ""
         self._refused: dict[str, str] = {}
+        self._said = ""
         self._dry: Any = None
         self._sends_of_dry = -1
         self._report: Any = None
 
     def owns(self, arrival: Arrival) -> bool:
-        """Whatever customers read in their groups."""
-        return arrival.to in GROUPS
+        """Whatever customers read in their groups, and what the manager is told."""
+        return arrival.to in GROUPS or super().owns(arrival)
 
     async def play(self) -> int:
-        """The messages that are due: one for each group whose owner confirms."""
+        """The messages that are due: one for each group whose owner confirms, and the manager's."""
         await self._have_groups()
         now = datetime.fromisoformat((await self._stage.sandbox.get("clock"))["now"]).astimezone(ZONE)
         hour, minute = BEGINS
@@ -81,7 +88,7 @@ class Campaign(Scene):
         await self._writer.RunCampaign(request)
         await self._stage.sandbox.post("clock", {"set": begins.isoformat()})
         await self._follow()
-        return sum(GROUP_OWNERS[owner] == "at_once" for owner, _ in GROUPS.values())
+        return 1 + sum(GROUP_OWNERS[owner] == "at_once" for owner, _ in GROUPS.values())
 
     async def _have_groups(self) -> None:
         """Groups at the platform, and owners with their habits; read by a sync."""
@@ -173,7 +180,7 @@ class Campaign(Scene):
     async def _is_over(self) -> bool:
         request = report_pb2.GetReportRequest(campaign_id=self._id)
         self._report = (await self._writer.GetReport(request)).report
-        return bool(self._report.final)
+        return bool(self._report.final and not self._report.run.dry)
 
     async def _refuse(self, what: str, call: Any) -> None:
         try:
@@ -181,10 +188,81 @@ class Campaign(Scene):
         except grpc.RpcError as error:
             told = from_call(error)
             self._refused[what] = told.reason
-            self._refused[f"{what} text"] = str(told)
+            self._said = self._said or "; ".join(one.description for one in told.violations)
 
     async def _sends(self) -> Sequence[Mapping[str, Any]]:
         """Tasks at the platform."""
         listed = await self._stage.sandbox.get("mass-sends")
         sends: Sequence[Mapping[str, Any]] = listed["mass_sends"]
         return sends
+
+    async def judge(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """What was wrong."""
+        confirmed = [chat for chat, (owner, _) in GROUPS.items() if GROUP_OWNERS[owner] == "at_once"]
+        wrong = [
+            f"{what} was to be refused with {reason}, not {self._refused.get(what, 'taken')}"
+            for what, reason in (("word", "BLOCK_WORD"), ("approval", "FOUR_EYES"))
+            if self._refused.get(what) != reason
+        ]
+        if self._sends_of_dry or self._dry.funnel.asked != len(GROUPS):
+            wrong.append(
+                f"the dry run was to ask for {len(GROUPS)} groups and send nothing; it made "
+                f"{self._sends_of_dry} tasks and asked for {self._dry.funnel.asked}"
+            )
+        read = [one for one in arrivals if one.to in GROUPS]
+        if sorted(one.to for one in read) != sorted(confirmed):
+            wrong.append(f"{len(confirmed)} groups were to read it once, and {[one.to for one in read]} did")
+        wrong += [f"{one.to} read other words" for one in read if one.text != CANDIDATES[0]]
+        told = [one.to for one in arrivals if one not in read]
+        if told != [STAFF["manager"][0].userid]:
+            wrong.append(f"the manager was to be told that it waits for approval, and {told} were")
+        return wrong or await self._tell()
+
+    async def _tell(self) -> list[str]:
+        report, sends = self._report, await self._sends()
+        theirs = judge_report(report, sends)
+        if theirs:
+            return theirs
+        top_up = await self._writer.TopUpCampaign(top_up_pb2.TopUpCampaignRequest(campaign_id=self._id))
+        funnel = report.funnel
+        self._show.good(f"{PEOPLE[WRITER].name} wrote to {funnel.included} customer groups:")
+        self._show.line(f"    {brief(BLOCKED, SHOWN)}")
+        self._show.line(f"    refused with BLOCK_WORD: {self._said}")
+        self._show.line(f"    {brief(CANDIDATES[0], SHOWN)}")
+        self._show.line(
+            f"    written by an application; approved by {PEOPLE[APPROVER].name}, "
+            f"as {PEOPLE[WRITER].name} was refused with FOUR_EYES"
+        )
+        self._show.line(f"    dry run: {self._dry.funnel.asked} groups, nothing at the platform")
+        self._show.line(
+            f"    next morning: {len(sends)} owners asked, {funnel.sent} groups reached, "
+            f"{report.reminder_count} reminders"
+        )
+        for row in report.outcomes:
+            word = (
+                row.reason or target_pb2.TargetStatus.Name(row.status).removeprefix("TARGET_STATUS_").lower()
+            )
+            self._show.line(f"    {row.count} not reached: {word}")
+        self._show.line(
+            f"  the report agrees with the platform; a top-up for {top_up.group_count} "
+            "is a draft that waits for approval"
+        )
+        return []
+
+
+def judge_report(report: report_pb2.CampaignReport, sends: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What differs between a report and the platform's own tasks."""
+    rows = [row for one in sends for row in one["outcomes"]]
+    sent = sum(row["outcome"] == "sent" for row in rows)
+    asked = len({row["chat_id"] for row in rows})
+    wrong = []
+    if len(rows) != asked:
+        wrong.append(f"{len(rows) - asked} groups were asked for twice")
+    if (asked, sent) != (report.funnel.asked, report.funnel.sent):
+        wrong.append(
+            f"the platform asked for {asked} groups and sent to {sent}; "
+            f"the report says {report.funnel.asked} and {report.funnel.sent}"
+        )
+    if not report.final:
+        wrong.append("the campaign's report is not final")
+    return wrong

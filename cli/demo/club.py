@@ -132,7 +132,7 @@ class Club(Scene):
 
     async def _judge_ledger(self) -> list[str]:
         """What DashScope says against what we recorded."""
-        request = pb.ListAttemptsRequest(store_id=CLUB, page_size=200)
+        request = pb.ListAttemptsRequest(page_size=200)  # of every store: the platform's ledger is one
         attempts = (await self._ai.ListAttempts(request)).attempts
         seen = (await self._stage.sandbox.get("ai/requests", limit="10000"))["requests"]
         total = (await self._stage.sandbox.get("ai/ledger"))["total"]

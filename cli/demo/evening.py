@@ -13,6 +13,7 @@ from reach.notifier.v1 import delivery_pb2, explain_pb2, rule_pb2, target_pb2
 from reach.notifier.v1 import notifier_service_pb2 as pb
 
 from cli.common import FAILED
+from cli.demo.campaign import Campaign
 from cli.demo.cast import (
     BUSY,
     EVENING,
@@ -38,7 +39,7 @@ from services.notifier.assembly import presets
 from shared.process import Stop, run
 from shared.rpc.fields import to_struct
 
-SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer, Club)
+SCENES: Final[Sequence[type[Scene]]] = (Reviews, Monitoring, Alarm, Customer, Club, Campaign)
 """In the order in which they are played."""
 
 PATIENCE: Final = 12.0
@@ -276,6 +277,6 @@ class Evening:
 def _text(content: Mapping[str, Any]) -> str:
     """The words of a message; of a card, what it says and what stands on its buttons."""
     if "card_type" not in content:
-        return str(content.get("content", ""))
+        return str(content.get("content", content.get("text", "")))
     buttons = " ".join(one["text"] for one in content.get("button_list", ()))
     return f"{content['main_title']['title']}\n{content.get('sub_title_text', '')}\n[{buttons}]"

@@ -20,6 +20,7 @@ from services.ai_orchestrator.provider_side import provider_side
 from services.ai_orchestrator.results_side import ResultsSide
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
 from services.ai_orchestrator.service import SERVICE, AiOrchestratorServicer
+from services.ai_orchestrator.store import runs as runs_store
 from shared.audit import AuditLog
 from shared.credentials import Credentials
 from shared.db.migrate import SHARED, Location
@@ -96,6 +97,8 @@ async def build(resources: Resources) -> Service:
             credentials=credentials,
             audit=audit,
             breakers=gates.desk,
+            schedules=runs.schedules,
+            queues={"steps": runs_store.queue(database.dialect)},
         ),
         types=runs.intake.types,
         handler=runs.intake.take,

@@ -25,6 +25,7 @@ import structlog
 from services.ai_orchestrator.domain import failures
 from services.ai_orchestrator.domain.call import Call, CallProblem, Completion, Usage
 from services.ai_orchestrator.domain.failures import Failure, failure_of
+from services.ai_orchestrator.domain.lifecycle import CANCELLED
 from services.ai_orchestrator.telemetry import CallTelemetry
 from shared.clock import Clock
 from shared.http import Caller
@@ -140,8 +141,12 @@ class DashScope:
     async def complete(self, call: Call) -> Completion | CallProblem:
         """Ask, within the call's time-out; never raises but for cancellation, which closes the socket."""
         started = time.monotonic()
-        outcome = replace(await self._complete(call), took=timedelta(seconds=time.monotonic() - started))
-        self._telemetry.told(call, outcome)
+        outcome: Completion | CallProblem = CallProblem(CANCELLED, message="broken off by its caller")
+        try:
+            outcome = await self._complete(call)
+        finally:
+            outcome = replace(outcome, took=timedelta(seconds=time.monotonic() - started))
+            self._telemetry.told(call, outcome)
         return outcome
 
     async def _complete(self, call: Call) -> Completion | CallProblem:

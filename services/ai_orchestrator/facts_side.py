@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,8 +18,6 @@ from shared.clock import Clock
 from shared.db.engine import Database
 from shared.events.kinds import Event
 from shared.settings import Settings
-
-_BATCH = 500
 
 
 class FactsSide:
@@ -46,11 +45,6 @@ class FactsSide:
         store = await store_of(conn, store_id, self._zone)
         return Site(store.zone, store.time_dimensions, (ALL, *(area.key for area in store.areas)))
 
-    async def active_stores(self, conn: AsyncConnection, now: datetime) -> Sequence[str]:
-        """The stores whose figures are worth preparing."""
-        found: list[str] = []
-        while True:
-            batch = await active_stores(conn, self._zone, found[-1] if found else "", _BATCH)
-            found += [store.store_id for store in batch]
-            if len(batch) < _BATCH:
-                return found
+    async def active_stores(self, conn: AsyncConnection, now: datetime) -> Mapping[str, ZoneInfo]:
+        """The stores whose figures are worth preparing, with the zone of their clocks."""
+        return await active_stores(conn, self._zone)

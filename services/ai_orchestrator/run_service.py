@@ -23,6 +23,7 @@ from services.ai_orchestrator.run_wire import (
 )
 from services.ai_orchestrator.store.run_reading import AttemptsWanted, RunsWanted
 from services.ai_orchestrator.usecases.runs import Runs
+from services.ai_orchestrator.usecases.single_apps import SingleApps
 from shared.errors import Invalid
 from shared.events.canonical import Unreadable
 from shared.events.envelope import make_event
@@ -55,6 +56,7 @@ class RunMethods(ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceServicer)
     """See ai_orchestrator_service.proto."""
 
     _runs: Runs
+    _single: SingleApps
     _tokens: PageTokens
 
     async def HandleTrigger(self, request: pb.HandleTriggerRequest, context: Any) -> pb.HandleTriggerResponse:
@@ -152,13 +154,14 @@ class RunMethods(ai_orchestrator_service_pb2_grpc.AiOrchestratorServiceServicer)
         subject = from_subject(request.store_id, request.subject)
         given = from_struct(request.given)
         if request.dry_run:
-            prompt = await self._runs.dry_run(request.app_type, subject, given)
+            prompt = await self._single.dry_run(request.app_type, subject, given, request.user_id)
             return pb.RunAppResponse(prompt=prompt.text, missing=prompt.missing)
-        view = await self._runs.run_app(
+        view = await self._single.run(
             request.app_type,
             subject,
             refresh=request.refresh,
             arguments=given,
+            user_id=request.user_id,
             once=once_of(SERVICE, "RunApp", request, request.store_id),
             wait=timedelta(seconds=remaining(_WAIT_MOST)),
         )

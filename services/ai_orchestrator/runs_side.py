@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,18 +29,21 @@ from services.ai_orchestrator.pipeline.ports import (
 )
 from services.ai_orchestrator.pipeline.preparing import Preparer
 from services.ai_orchestrator.pipeline.prewarming import Prewarming
-from services.ai_orchestrator.pipeline.retention import Purge, Retention
+from services.ai_orchestrator.pipeline.retention import OldRuns
 from services.ai_orchestrator.pipeline.settling import Settler
 from services.ai_orchestrator.pipeline.starting import Starter
 from services.ai_orchestrator.store import run_reading, runs
 from services.ai_orchestrator.subscriptions import Intake
 from services.ai_orchestrator.usecases.copywriting import Ran
 from services.ai_orchestrator.usecases.runs import Runs
+from services.ai_orchestrator.usecases.schedules import Schedules
+from services.ai_orchestrator.usecases.single_apps import SingleApps
 from shared.audit import AuditLog
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
 from shared.errors import Unavailable
+from shared.ops.retention import Purge, Retention
 from shared.rpc.calls import remaining
 from shared.settings import Settings
 from shared.supervise import Loop
@@ -100,6 +104,9 @@ class RunsSide:
 
         async def same(conn: AsyncConnection, store_id: str) -> Site:
             return Site(zone)
+
+        async def with_runs(conn: AsyncConnection, now: datetime) -> Mapping[str, ZoneInfo]:
+            return dict.fromkeys(await run_reading.stores_with_runs(conn, now - ACTIVE), zone)
 
         sites = near.sites or same
         queue = runs.queue(database.dialect)
@@ -175,17 +182,19 @@ class RunsSide:
             audit,
             clock,
         )
-        """Its ``run_app`` is what GenerateCopy asks by."""
+        self.single = SingleApps(database, book, sites, starter, gathering, audit, clock)
         self.prewarming = Prewarming(
             database,
             book,
             starter,
-            near.stores or _stores_with_runs,
+            near.stores or with_runs,
             clock,
             cron=ai.prewarm_cron,
-            zone=settings.default_zone,
         )
-        self._retention = Retention(database, clock, settings, near.purges)
+        self.schedules = Schedules(database, book, near.stores or with_runs, ai.prewarm_cron).listed
+        """For operators."""
+        purges = [OldRuns(ai).purge, *near.purges]
+        self._retention = Retention(database, clock, settings.limits.dedupe_horizon, purges)
 
     async def open(self) -> None:
         """Keep the present definitions; on a database that no other process uses, take over what was left behind."""
@@ -198,7 +207,7 @@ class RunsSide:
     ) -> Ran:
         """See ``usecases.copywriting.RunApp``."""
         wait = timedelta(seconds=remaining(MOST))
-        view = await self.runs.run_app(
+        view = await self.single.run(
             app_type, subject, once=once, wait=wait, trigger=trigger, arguments=arguments
         )
         (step,) = view.steps
@@ -207,7 +216,7 @@ class RunsSide:
                 f"{app_type} is still being asked; the same call finds its answer; see run {step['run_id']}"
             )
             raise Unavailable("DEPENDENCY_DOWN", text, retry_after=LATER, dependency="dashscope")
-        return Ran(step["run_id"], step["result"], await self.runs.origin(step), step["reason"])
+        return Ran(step["run_id"], step["result"], await self.single.origin(step), step["reason"])
 
     @property
     def loops(self) -> Mapping[str, Loop]:
@@ -219,7 +228,3 @@ class RunsSide:
             "prewarm": self.prewarming.run,
             "retention": self._retention.run,
         }
-
-
-async def _stores_with_runs(conn: AsyncConnection, now: datetime) -> Sequence[str]:
-    return await run_reading.stores_with_runs(conn, now - ACTIVE)

@@ -51,6 +51,7 @@ class AiOrchestratorServicer(RunMethods, GateMethods, FactMethods, ResultMethods
         default_store: str | None,
     ) -> None:
         self._runs = runs.runs
+        self._single = runs.single
         self._budgets = gates.budgets
         self._breakers = gates.desk
         self._loading = facts.loading

@@ -54,7 +54,12 @@ class CallTelemetry:
             end - int(seconds * 1e9),
             end,
             kind=SpanKind.CLIENT,
-            attributes=self._attributes(call, outcome),
+            # What the platform has not said is left out: an attribute has a value or is none.
+            attributes={
+                name: value
+                for name, value in self._attributes(call, outcome).items()
+                if value not in ("", ())
+            },
             error=outcome.message or error if isinstance(outcome, CallProblem) else None,
         )
 
@@ -75,15 +80,16 @@ class CallTelemetry:
                 found["http.response.status_code"] = outcome.http_status
             return found
         found["gen_ai.conversation.id"] = outcome.session_id
-        found["gen_ai.response.finish_reasons"] = (outcome.finish_reason,)
+        found["gen_ai.response.finish_reasons"] = tuple(filter(None, (outcome.finish_reason,)))
         if outcome.usage is not None:
             found["gen_ai.usage.input_tokens"] = outcome.usage.input_tokens
             found["gen_ai.usage.output_tokens"] = outcome.usage.output_tokens
             found["gen_ai.response.model"] = ",".join(outcome.usage.models)
         if self._content:
-            found["gen_ai.output.messages"] = _message("assistant", outcome.text)
+            finished = {"finish_reason": outcome.finish_reason}
+            found["gen_ai.output.messages"] = _message("assistant", outcome.text, **finished)
         return found
 
 
-def _message(role: str, text: str) -> str:
-    return orjson.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}]).decode()
+def _message(role: str, text: str, **more: str) -> str:
+    return orjson.dumps([{"role": role, "parts": [{"type": "text", "content": text}], **more}]).decode()

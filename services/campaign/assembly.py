@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,13 @@ from services.campaign import service as wire_service
 from services.campaign.approval_side import approval_side, permitting
 from services.campaign.copy_way import CopyWay
 from services.campaign.doctor import Doctor
-from services.campaign.following_side import following_side
 from services.campaign.groups_side import GroupsSide
+from services.campaign.limit_files import load_limits
+from services.campaign.pipeline import group_sync, pacing, reading_pace
+from services.campaign.pipeline.counting import ReceiptCaps
 from services.campaign.pipeline.moving import Moving
+from services.campaign.reconciling_side import reconciling_side
+from services.campaign.reporting_side import reporting_side
 from services.campaign.sending_side import sending_side
 from services.campaign.service import SERVICE, CampaignServicer
 from services.campaign.writing_side import writing_side
@@ -28,6 +33,7 @@ from shared.hosting.neighbours import ai_opener
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.http import Caller
+from shared.limits import Limit
 from shared.ops.limits import RateDesk
 from shared.ops.part import Part
 from shared.ops.retention import Retention
@@ -67,9 +73,7 @@ async def build(resources: Resources) -> Service:
         return await credentials.customer(FIRST)
 
     moving = Moving(database)
-    following = following_side(
-        database, app, MassSend(wecom), moving, audit, clock, numbers, resources.owner, settings
-    )
+    caps = ReceiptCaps(load_limits(customer.receive_limits))
     groups = GroupsSide(
         NAME,
         database,
@@ -81,7 +85,19 @@ async def build(resources: Resources) -> Service:
         settings,
         resources.key,
         resources.owner,
-        following.caps,
+        caps,
+    )
+    reconciling = reconciling_side(
+        database,
+        app,
+        MassSend(wecom),
+        audit,
+        clock,
+        numbers,
+        resources.owner,
+        customer,
+        moving,
+        groups=groups.selecting,
     )
     writing = writing_side(
         database,
@@ -109,7 +125,7 @@ async def build(resources: Resources) -> Service:
         moving,
         groups=groups.selecting,
         permit=permit,
-        follow=following.follow,
+        follow=reconciling.follow,
         materials=writing.media,
     )
     approval = approval_side(
@@ -118,20 +134,42 @@ async def build(resources: Resources) -> Service:
         moving,
         permit,
         groups.selecting,
-        following.caps,
+        caps,
         sending.start,
-        following.follow,
+        reconciling.follow,
         audit,
         clock,
         customer,
     )
+    known_limits: Mapping[str, Sequence[Limit]] = {
+        pacing.KEY: reconciling.pace.all,
+        reading_pace.READS: reconciling.pace.limits,
+        group_sync.RATE_KEY: groups.syncing.limits,
+    }
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
+    reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
     servicer = CampaignServicer(
-        groups, writing, approval, sending, following, resources.tokens, clock, settings.default_store
+        groups,
+        writing,
+        approval,
+        sending,
+        reconciling,
+        reporting,
+        resources.tokens,
+        clock,
+        settings.default_store,
     )
     if database.dialect == "sqlite":
         # The home is locked to this process: whoever held a lease before is gone.
         await sending.sender.take_over_orphans()
+        await reconciling.follower.take_over_orphans()
+
+    def limits_of(key: str) -> Sequence[Limit]:
+        return known_limits.get(key, ())
+
+    async def drain(timeout: float) -> None:
+        """Both loops at once: a moment that one needs is not taken from the other."""
+        await asyncio.gather(sending.sender.drain(timeout), reconciling.follower.drain(timeout))
 
     async def hear(_: Sequence[Incoming]) -> None:
         """It hears no type, so there is nothing to take."""
@@ -154,7 +192,7 @@ async def build(resources: Resources) -> Service:
             checks=doctor.checks,
             replay=replay,
             unknown=sending.desk,
-            limits=RateDesk(database, lambda _: ()),
+            limits=RateDesk(database, limits_of),
             credentials=credentials,
             audit=audit,
         ),
@@ -165,15 +203,15 @@ async def build(resources: Resources) -> Service:
             **writing.loops,
             **approval.loops,
             **sending.loops,
-            **following.loops,
+            **reconciling.loops,
             "retention": Retention(
                 database,
                 clock,
                 settings.limits.dedupe_horizon,
-                [groups.purge, *writing.purges, *following.purges],
+                [groups.purge, *writing.purges, *reconciling.purges],
             ).run,
         },
-        drain=sending.sender.drain,
+        drain=drain,
         flush=flush,
         routes=groups.routes,
     )

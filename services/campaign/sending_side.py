@@ -68,7 +68,9 @@ def sending_side(
     queue = tasks.queue(database.dialect)
     pacer = Pacer(database, clock, settings.send_qps)
     way = PlatformWay(app, MassSend(wecom), clock)
-    settler = Settler(database, queue, moving, permit, follow, clock, numbers, retry_max=settings.retry_max)
+    settler = Settler(
+        database, queue, moving, permit, follow, pacer, clock, numbers, retry_max=settings.retry_max
+    )
     sender = Sender(
         database,
         queue,

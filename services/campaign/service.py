@@ -12,6 +12,9 @@ from services.campaign import (
     audit_service,
     group_service,
     join_way_service,
+    playbook_service,
+    reminder_service,
+    reporting_side,
     writing_side,
 )
 from services.campaign.approval_service import ApprovalMethods
@@ -20,11 +23,19 @@ from services.campaign.audit_service import AuditMethods
 from services.campaign.campaign_wire import to_campaign
 from services.campaign.candidate_service import CandidateMethods
 from services.campaign.contract import SERVICE
+from services.campaign.explain_service import ExplainMethods
 from services.campaign.group_service import GroupMethods
 from services.campaign.groups_side import GroupsSide
 from services.campaign.join_way_service import JoinWayMethods
 from services.campaign.material_service import MaterialMethods
+from services.campaign.playbook_service import PlaybookMethods
+from services.campaign.playbooks_side import PlaybooksSide
+from services.campaign.reconciling_side import ReconcilingSide
+from services.campaign.reminder_service import ReminderMethods
+from services.campaign.report_service import ReportMethods
+from services.campaign.reporting_side import ReportingSide
 from services.campaign.sending_side import SendingSide
+from services.campaign.target_service import TargetMethods
 from services.campaign.usecases.campaigns import Campaigns
 from services.campaign.writing_service import WritingMethods
 from services.campaign.writing_side import WritingSide
@@ -40,6 +51,9 @@ SCOPES: Final[Mapping[str, str]] = {
     **writing_side.SCOPES,
     **approval_service.SCOPES,
     **audit_service.SCOPES,
+    **reminder_service.SCOPES,
+    **reporting_side.SCOPES,
+    **playbook_service.SCOPES,
 }
 """The scope each method needs; one that is missing here is denied."""
 
@@ -63,6 +77,11 @@ class CampaignServicer(
     CandidateMethods,
     ApprovalMethods,
     AuditMethods,
+    ReminderMethods,
+    TargetMethods,
+    ReportMethods,
+    ExplainMethods,
+    PlaybookMethods,
 ):
     """See campaign_service.proto."""
 
@@ -72,6 +91,9 @@ class CampaignServicer(
         writing: WritingSide,
         approval: ApprovalSide,
         sending: SendingSide,
+        reconciling: ReconcilingSide,
+        reporting: ReportingSide,
+        playbooks: PlaybooksSide,
         tokens: PageTokens,
         clock: Clock,
         default_store: str | None,
@@ -90,6 +112,11 @@ class CampaignServicer(
         self._shown = _Shown(writing.campaigns)
         self._chain = approval.chain
         self._targets = sending.targets
+        self._reminders = reconciling.reminders
+        self._reporting = reporting.reporting
+        self._topping_up = reporting.topping_up
+        self._explaining = reporting.explaining
+        self._playbooks = playbooks.playbooks
         self._tokens = tokens
         self._clock = clock
         self._default_store = default_store

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from services.campaign.pipeline.deciding import Job, Look
-from services.campaign.pipeline.looking_up import BEFORE
+from services.campaign.pipeline.looking_up import BEFORE, SPAN
 from shared.clock import Clock
 from shared.credentials import FIRST
 from shared.errors import ReachError
@@ -55,7 +55,8 @@ class PlatformWay:
         if isinstance(app, Outcome):
             return ListPage(app)
         begin = (look.task.unclear_at or look.task.created_at) - BEFORE
-        return await self._api.listed(app, begin, now + BEFORE, cursor=cursor, deadline=deadline)
+        end = min(now + BEFORE, begin + SPAN)
+        return await self._api.listed(app, begin, end, cursor=cursor, deadline=deadline)
 
     async def members(self, look: Look, msgid: str, cursor: str, deadline: float) -> MemberPage:
         """See ``looking_up.Lists``."""

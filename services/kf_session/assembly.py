@@ -18,12 +18,14 @@ from services.kf_session.pipeline.admitting import admission
 from services.kf_session.pipeline.finding import Finder, Stores
 from services.kf_session.pipeline.pulling import Puller
 from services.kf_session.pipeline.refreshing import States
-from services.kf_session.pipeline.retention import Retention
+from services.kf_session.pipeline.retention import OldRows
 from services.kf_session.pipeline.taking import Listeners, Taking
 from services.kf_session.sending_side import sending_side
 from services.kf_session.service import SERVICE, KfSessionServicer
+from services.kf_session.store import outgoing, questions
 from services.kf_session.store.accounts import Accounts
 from services.kf_session.store.ledger import SessionKey
+from services.kf_session.store.pictures import Pictures
 from services.kf_session.subscriptions import TYPES
 from services.kf_session.usecases.ringing import PATH, Ringing
 from services.kf_session.usecases.sessions import Sessions
@@ -38,6 +40,7 @@ from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.http import Caller
 from shared.ops.part import Part
+from shared.ops.retention import Retention
 from shared.wecom.client import WeComClient
 from shared.wecom.kf import REPLY_BYTES
 from shared.wecom.token_store import SqlTokenStore
@@ -51,6 +54,7 @@ LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" 
 async def build(resources: Resources) -> Service:
     """Open kf_session's database and wire kf_session."""
     settings, clock, numbers = resources.settings, resources.clock, resources.numbers
+    horizon = settings.limits.dedupe_horizon
     database = await resources.database(NAME, LOCATIONS)
     credentials = Credentials(database, resources.key, clock)
     await credentials.seed(settings)
@@ -174,6 +178,12 @@ async def build(resources: Resources) -> Service:
             limits=WindowDesk(database, settings.default_zone),
             credentials=credentials,
             audit=audit,
+            queues={
+                "accounts": Accounts(database.dialect).queue,
+                "pictures": Pictures(database.dialect).queue,
+                "pushes": outgoing.queue(database.dialect),
+                "questions": questions.queue(database.dialect),
+            },
         ),
         types=TYPES,
         handler=matching.intake.take,
@@ -184,7 +194,7 @@ async def build(resources: Resources) -> Service:
             "matching": matching.matching.run,
             "asking": matching.asking.run,
             **learning.loops,
-            "retention": Retention(database, clock, settings.limits, [learning.purge]).run,
+            "retention": Retention(database, clock, horizon, [OldRows(horizon).purge, learning.purge]).run,
         },
         drain=drain,
         flush=flush,

@@ -33,7 +33,7 @@ from services.notifier.pipeline.members import Pools
 from services.notifier.pipeline.planning import Planner
 from services.notifier.pipeline.recording import Recorder
 from services.notifier.pipeline.rests import Rests
-from services.notifier.pipeline.retention import Retention
+from services.notifier.pipeline.retention import OldRows
 from services.notifier.pipeline.sending import STOPPED, Senders
 from services.notifier.pipeline.waiting import Settling
 from services.notifier.rule_service import SERVICE
@@ -63,6 +63,7 @@ from shared.hosting.service import Service
 from shared.http import Caller
 from shared.ops.limits import RateDesk
 from shared.ops.part import Part
+from shared.ops.retention import Retention
 from shared.wecom.client import WeComClient
 from shared.wecom.token_store import SqlTokenStore
 from shared.wecom.tokens import TokenAuthority
@@ -95,6 +96,7 @@ async def _pools(credentials: Credentials) -> Pools:
 async def build(resources: Resources) -> Service:
     """Open the notifier's database and wire the notifier."""
     settings, clock, numbers = resources.settings, resources.clock, resources.numbers
+    horizon = settings.limits.dedupe_horizon
     database = await resources.database(NAME, LOCATIONS)
     credentials = Credentials(database, resources.key, clock)
     await credentials.seed(settings)
@@ -230,6 +232,7 @@ async def build(resources: Resources) -> Service:
             credentials=credentials,
             audit=audit,
             breakers=desk,
+            queues={"deliveries": work.queue, "cards": cards.queue},
         ),
         types=[*TYPES, *await rules.custom_types()],
         handler=intake.take,
@@ -241,7 +244,7 @@ async def build(resources: Resources) -> Service:
             "alarm": Alarm(database, breakers, gathering.admit, clock, numbers).run,
             "climber": Climber(database, work, planner, senders, books, clock).run,
             "cards": card_updates.run,
-            "retention": Retention(database, clock, settings.limits).run,
+            "retention": Retention(database, clock, horizon, [OldRows(horizon).purge]).run,
         },
         drain=drain,
         flush=flush,

@@ -35,6 +35,9 @@ TYPES = (
     "service.quality_issue",
     "ai.alert.created",
     "ai.insight.updated",
+    "campaign.submitted",
+    "campaign.paused",
+    "campaign.missed",
 )
 """The types the preset rules listen to."""
 

@@ -16,6 +16,8 @@ from shared.clock import Clock
 from shared.db import outbox
 from shared.db.engine import Database
 from shared.errors import Unavailable
+from shared.telemetry import metrics
+from shared.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,12 @@ class OutboxRelay:
     Any number of relays may share an outbox. A row whose confirm did not come is published again under the same id.
     """
 
-    def __init__(self, database: Database, bus: Bus, clock: Clock) -> None:
+    def __init__(self, database: Database, bus: Bus, clock: Clock, numbers: Metrics, *, service: str) -> None:
         self._database = database
         self._bus = bus
         self._clock = clock
+        self._numbers = numbers
+        self._service = service
         self._owner = f"relay-{uuid.uuid4().hex[:12]}"
         self._signal = database.wakeups.listen(outbox.WAKEUP)
         self._task: asyncio.Task[None] | None = None
@@ -118,6 +122,9 @@ class OutboxRelay:
                 self._failures.append(
                     outbox.Failure(row.id, row.epoch, str(answer), now + _retry(row.attempts))
                 )
+        for outcome, rows in (("confirmed", self._published), ("failed", self._failures)):
+            if rows:
+                self._numbers.add(metrics.PUBLISH, len(rows), service=self._service, outcome=outcome)
         if self._failures:
             log.warning(
                 "outbox relay: %d of %d not confirmed: %s",

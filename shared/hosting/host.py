@@ -32,6 +32,7 @@ from shared.hosting.service import Build
 from shared.identity.authenticator import Authenticator
 from shared.ops.events import SCOPES as EVENT_SCOPES
 from shared.ops.events import EventServicer
+from shared.ops.figures import Figures
 from shared.ops.letters import park
 from shared.ops.servicer import SCOPES as OPS_SCOPES
 from shared.ops.servicer import OpsServicer
@@ -232,11 +233,15 @@ class Host:
 
     async def _start(self, stack: AsyncExitStack, resources: Resources, bus: Bus) -> None:
         self._relays = [
-            OutboxRelay(service.part.database, bus, resources.clock) for service in self._services
+            OutboxRelay(service.part.database, bus, resources.clock, self._numbers, service=service.name)
+            for service in self._services
         ]
         for service in self._services:
             for name, loop in service.loops.items():
                 self._supervisor.add(f"{service.name} {name}", loop)
+        parts = [service.part for service in self._services]
+        figures = Figures(parts, bus, self._supervisor, resources.clock, self._numbers)
+        self._supervisor.add("figures", figures.run)
         self._supervisor.start()
         stack.push_async_callback(self._supervisor.stop)
         self._doors = bus

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -12,6 +13,7 @@ from shared.bus import Incoming
 from shared.credentials import Credentials
 from shared.db.engine import Database
 from shared.db.once import Once
+from shared.db.queue import DueQueue
 from shared.ops.finding import CheckStatus, Finding
 from shared.values import value_class
 
@@ -23,6 +25,8 @@ __all__ = [
     "LimitView",
     "Part",
     "Replay",
+    "ScheduleView",
+    "Schedules",
     "UnknownDesk",
     "UnknownSend",
     "Verdict",
@@ -116,6 +120,25 @@ class BreakerDesk(Protocol):
         ...
 
 
+@value_class
+class ScheduleView:
+    """Work that begins by itself; the words of the contract."""
+
+    name: str
+    description: str
+    cron: str = ""
+    """Of what begins by the clock, read on the clocks of *time_zone*."""
+    time_zone: str = ""
+    event_type: str = ""
+    """Of what an event begins."""
+    stores: int = 0
+    last_at: datetime | None = None
+    next_at: datetime | None = None
+
+
+Schedules = Callable[[datetime], Awaitable[Sequence[ScheduleView]]]
+"""All that begins by itself in a service, as it stands at an instant."""
+
 Replay = Callable[[Incoming], Awaitable[None]]
 """Takes a dead letter's message as if it had just come; raises what it is refused with."""
 
@@ -155,3 +178,7 @@ class Part:
     audit: AuditLog
     breakers: BreakerDesk | None = None
     """None where nothing has one."""
+    schedules: Schedules | None = None
+    """None where nothing begins by itself."""
+    queues: Mapping[str, DueQueue] = field(default_factory=dict)
+    """What waits in it to be done, by name."""

@@ -20,6 +20,7 @@ from shared.ops.breakers import SERVICE, BreakerMethods
 from shared.ops.letters import as_message
 from shared.ops.limits import LimitMethods
 from shared.ops.part import CheckStatus, Finding, Part, UnknownSend, Verdict
+from shared.ops.schedules import ScheduleMethods
 from shared.rpc.fields import EnumMap, to_duration, to_timestamp
 from shared.rpc.once import once_of
 from shared.rpc.paging import PageTokens, page_size
@@ -43,6 +44,7 @@ SCOPES: Final[Mapping[str, str]] = {
         "DeleteCredential": "config.admin",
         "ListAuditLog": "audit.read",
         "VerifyAudit": "audit.read",
+        "ListSchedules": "ops.read",
     }.items()
 }
 """The scope each method needs."""
@@ -70,7 +72,7 @@ _STATES: Final[Mapping[int, dead.State]] = {
 }
 
 
-class OpsServicer(AuditMethods, BreakerMethods, LimitMethods):
+class OpsServicer(AuditMethods, BreakerMethods, LimitMethods, ScheduleMethods):
     """See ops_service.proto."""
 
     def __init__(self, parts: Sequence[Part], tokens: PageTokens, clock: Clock) -> None:

@@ -66,20 +66,26 @@ OUTBOX_PENDING: Final = Level("reach_outbox_pending", "Events waiting to be publ
 OUTBOX_OLDEST: Final = Level("reach_outbox_oldest_seconds", "Age of the oldest of them", ("service",))
 PUBLISH: Final = Count(
     "reach_publish",
-    "Publishes by outcome: confirmed, nack, returned, timeout, failed",
+    "Publishes of announcements by outcome: confirmed, failed",
     ("service", "outcome"),
 )
-CONSUMER_LAST: Final = Level(
-    "reach_consumer_last_delivery_timestamp_seconds", "When the broker last delivered", ("service",)
+BROKER_CONNECTED: Final = Level("reach_broker_connected", "1 while messages can be published")
+BROKER_BLOCKED: Final = Level(
+    "reach_broker_blocked", "1 while the broker takes no publishes because of an alarm"
 )
-BROKER_BLOCKED: Final = Count(
-    "reach_broker_blocked_seconds", "Time the broker refused to take publishes", ("service",)
+DUE_ROWS: Final = Level(
+    "reach_due_rows", "Rows of a queue by state: pending, deferred, running", ("service", "queue", "state")
 )
-DELIVERIES: Final = Level("reach_deliveries", "Deliveries by state", ("service", "channel", "state"))
+DUE_OLDEST: Final = Level(
+    "reach_due_oldest_seconds",
+    "How long the ready row that has waited longest has waited",
+    ("service", "queue"),
+)
 ATTEMPTS: Final = Count("reach_attempts", "Vendor calls by outcome", ("service", "channel", "outcome"))
 ATTEMPT_SECONDS: Final = Spread("reach_attempt_seconds", "How long vendor calls take", ("service", "channel"))
-RETRIES: Final = Count("reach_retries", "Attempts that were not the first", ("service", "channel"))
-UNKNOWN_OPEN: Final = Level("reach_unknown_open", "Calls of unknown outcome not yet resolved", ("service",))
+UNKNOWN_OPEN: Final = Level(
+    "reach_unknown_open", "Calls of unknown outcome not yet resolved, 1,000 at most", ("service",)
+)
 UNKNOWN_OLDEST: Final = Level("reach_unknown_oldest_seconds", "Age of the oldest of them", ("service",))
 LEASES_LOST: Final = Count("reach_leases_lost", "Claims that ran out while in hand", ("service",))
 WRITES_FENCED: Final = Count("reach_writes_fenced", "Outcomes refused: the row had a new owner", ("service",))
@@ -136,6 +142,26 @@ CAMPAIGN_TASK_SECONDS: Final = Spread(
 CAMPAIGN_ERRORS: Final = Count(
     "reach_campaign_errors", "Refusals of customer contact by errcode", ("api", "errcode")
 )
+CAMPAIGN_LOOKS: Final = Count(
+    "reach_campaign_looks",
+    "Calls that follow owners' tasks by outcome: accepted, a class of refusal, not_sent, unknown",
+    ("api", "outcome"),
+)
+CAMPAIGN_TARGETS: Final = Count(
+    "reach_campaign_targets",
+    "Groups of tasks that were made by what became of them: sent, owner_never_confirmed, limit_reached, group_gone, …",
+    ("status",),
+)
+CAMPAIGN_REMINDERS: Final = Count(
+    "reach_campaign_reminders",
+    "Reminders of owners by outcome: given, refused, not_sent, unknown, dropped",
+    ("outcome",),
+)
+CAMPAIGN_CONFIRM_SECONDS: Final = Spread(
+    "reach_campaign_confirm_duration_seconds",
+    "From the making of an owner's task until the owner pressed send",
+    buckets=(60, 300, 900, 3600, 7200, 14400, 28800, 57600, 86400, 172800, 259200),
+)
 CUSTOMER_GROUPS: Final = Level("reach_customer_groups", "Customer groups by state: here, gone", ("state",))
 GROUP_READS: Final = Count(
     "reach_group_reads",
@@ -151,7 +177,10 @@ RPCS: Final = Count("reach_rpcs", "Calls by method and outcome: OK or the reason
 RPC_SECONDS: Final = Spread("reach_rpc_seconds", "How long calls take", ("method",))
 LOOP_FAILURES: Final = Count("reach_loop_failures", "Failures of background loops", ("loop",))
 LOOP_AGE: Final = Level("reach_loop_age_seconds", "Since the loop last went round", ("loop",))
-CLOCK_DISAGREEMENT: Final = Count("reach_clock_disagreements", "Times the clocks were over 5 s apart")
+CLOCK_DISAGREEMENTS: Final = Level(
+    "reach_clock_disagreements",
+    "Times since the start that this host's clock was over 5 s off the database's",
+)
 
 ALL: Final[tuple[Count | Level | Spread, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, (Count, Level, Spread))

@@ -37,6 +37,17 @@ MOST_QUERY: Final = 8 * 1024
 
 _RANDOM, _LENGTH, _BLOCK = 16, 4, 32
 _TOLD = ("FromUserName", "CreateTime", "MsgType", "Event", "EventKey", "TaskId", "MsgId")
+_TOLD_OF_GROUP = (
+    "ChatId",
+    "ChangeType",
+    "UpdateDetail",
+    "JoinScene",
+    "QuitScene",
+    "MemChangeCnt",
+    "LastMemVer",
+    "CurMemVer",
+)
+"""Two changes of one second are told apart by their groups, and those of one group by what changed."""
 _TOLD_OF_KF = ("OpenKfId", "Token", "AuthAddOpenKfId", "AuthDelOpenKfId")
 """Two calls of one second are told apart by their tokens: a customer may write twice in it."""
 _SIGNATURE = re.compile(r"[0-9a-f]{40}", re.ASCII)
@@ -179,6 +190,8 @@ def repeat_keys(opened: Opened, said: Mapping[str, str]) -> tuple[str, str]:
     The platform repeats an event after a time-out, maybe signed anew; an attacker repeats the very request.
     """
     told = [said.get(name, "") for name in (*_TOLD, *_TOLD_OF_KF)]
+    if "ChatId" in said:
+        told += [said.get(name, "") for name in _TOLD_OF_GROUP]
     return _digest("nonce", [opened.timestamp, opened.nonce]), _digest("event", told)
 
 

@@ -232,15 +232,39 @@ class MassSend:
             return ResultPage(_refused(answer))
         return ResultPage(answer.outcome, results, following)
 
-    async def remind(self, app: App, msgid: str, *, deadline: float = DEADLINE) -> Outcome:
-        """``remind_groupmsg_send``: ask those who have not sent once more; at most three times in 24 hours."""
-        path = "/cgi-bin/externalcontact/remind_groupmsg_send"
-        return (await self._wecom.post(app, path, {"msgid": msgid}, deadline=deadline)).outcome
+    async def remind(
+        self,
+        app: App,
+        msgid: str,
+        *,
+        deadline: float = DEADLINE,
+        traceparent: str | None = None,
+        still: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """``remind_groupmsg_send``: ask those who have not sent once more; at most three times in 24 hours.
 
-    async def cancel(self, app: App, msgid: str, *, deadline: float = DEADLINE) -> Outcome:
-        """``cancel_groupmsg_send``: what was not sent yet cannot be any more. A repeat does no harm."""
+        *still* is as for ``create``.
+        """
+        path, asked = "/cgi-bin/externalcontact/remind_groupmsg_send", {"msgid": msgid}
+        answer = await self._wecom.post(
+            app, path, asked, deadline=deadline, traceparent=traceparent, still=still
+        )
+        return answer.outcome
+
+    async def cancel(
+        self,
+        app: App,
+        msgid: str,
+        *,
+        deadline: float = DEADLINE,
+        still: Callable[[], bool] | None = None,
+    ) -> Outcome:
+        """``cancel_groupmsg_send``: what was not sent yet cannot be any more. A repeat does no harm.
+
+        *still* is as for ``create``.
+        """
         path = "/cgi-bin/externalcontact/cancel_groupmsg_send"
-        return (await self._wecom.post(app, path, {"msgid": msgid}, deadline=deadline)).outcome
+        return (await self._wecom.post(app, path, {"msgid": msgid}, deadline=deadline, still=still)).outcome
 
     async def _page(
         self, app: App, call: str, asked: dict[str, object], cursor: str, deadline: float

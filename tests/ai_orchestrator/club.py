@@ -15,7 +15,7 @@ from tests.e2e.harness import STORE, Sandbox, embedded, eventually, sandbox
 
 APPS = (
     "app2_finance", "app2a_finance_area", "app3_clue", "app4_analysis", "app5_tactics", "app6_note", "app7_customer",
-    "app8_consolidation", "customer_campaign",
+    "app8_consolidation", "customer_campaign", "chat",
 )  # fmt: skip
 IDS = {f"DASHSCOPE_APP_ID_{name.upper()}": name for name in APPS}
 """The sandbox has whichever is asked for."""

@@ -18,6 +18,7 @@ from shared.db import outbox
 from shared.db.engine import Database
 from shared.db.tables import shared_metadata
 from shared.errors import Unavailable
+from shared.telemetry.metrics import Metrics
 from tests.bus.support import Inbox, Parked, until
 
 NOW = datetime(2026, 3, 2, 4, tzinfo=UTC)
@@ -75,7 +76,7 @@ async def _pending(database: Database) -> int:
 
 async def test_what_is_due_is_published_once_with_its_headers(database: Database) -> None:
     bus = Recorder()
-    relay = OutboxRelay(database, bus, ManualClock(NOW))
+    relay = OutboxRelay(database, bus, ManualClock(NOW), Metrics(), service="notifier")
     await _add(database, _event("row-1", "event-1"), _event("row-2"))
     assert await relay.relay_once() == 2
     assert await relay.relay_once() == 0
@@ -89,7 +90,7 @@ async def test_what_is_due_is_published_once_with_its_headers(database: Database
 
 async def test_an_unconfirmed_event_stays_and_goes_again_later_under_the_same_id(database: Database) -> None:
     clock, bus = ManualClock(NOW), Recorder([None, Unavailable("PUBLISH_UNCONFIRMED", "no confirm")])
-    relay = OutboxRelay(database, bus, clock)
+    relay = OutboxRelay(database, bus, clock, Metrics(), service="notifier")
     await _add(database, _event("a"), _event("b"))
     assert await relay.relay_once() == 1
     assert await relay.relay_once() == 0  # what became of a batch is written with the next claim
@@ -107,9 +108,9 @@ async def test_a_relay_that_died_between_claim_and_mark_is_made_good_by_another(
     clock = ManualClock(NOW)
     await _add(database, _event("a"))
     with pytest.raises(asyncio.CancelledError):
-        await OutboxRelay(database, Dies(), clock).relay_once()
+        await OutboxRelay(database, Dies(), clock, Metrics(), service="notifier").relay_once()
     bus = Recorder()
-    other = OutboxRelay(database, bus, clock)
+    other = OutboxRelay(database, bus, clock, Metrics(), service="notifier")
     assert await other.relay_once() == 0
     clock.advance(timedelta(seconds=31))
     assert await other.relay_once() == 1
@@ -124,7 +125,7 @@ async def test_where_no_other_relay_can_be_alive_a_dead_ones_claims_are_taken_at
         assert len(await outbox.claim(connection, "dead", NOW, timedelta(seconds=30))) == 2
         await outbox.mark_published(connection, ["b"], NOW)
     bus = Recorder()
-    relay = OutboxRelay(database, bus, ManualClock(NOW))
+    relay = OutboxRelay(database, bus, ManualClock(NOW), Metrics(), service="notifier")
     assert await relay.relay_once() == 0
     await relay.take_over_orphans()
     assert await relay.relay_once() == 1
@@ -142,7 +143,7 @@ async def test_the_loop_wakes_for_new_events_and_survives_a_failing_bus(database
             return await super().publish(messages)
 
     bus = Moody()
-    relay = OutboxRelay(database, bus, SystemClock())
+    relay = OutboxRelay(database, bus, SystemClock(), Metrics(), service="notifier")
     relay.start()
     try:
         await _add(database, *(_event(f"e{i}") for i in range(250)))
@@ -159,7 +160,7 @@ async def test_an_event_is_marked_published_only_after_every_subscriber_committe
     bus.subscribe("fast", ["order.*"], fast)
     bus.subscribe("slow", ["order.*"], slow)
     await bus.start()
-    relay = OutboxRelay(database, bus, SystemClock())
+    relay = OutboxRelay(database, bus, SystemClock(), Metrics(), service="notifier")
     await _add(database, _event("a"))
     relay.start()
     await until(lambda: bool(fast.seen))

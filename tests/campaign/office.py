@@ -6,6 +6,7 @@ grants(…)     tokens of people, as ``reach token create`` makes them
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -189,14 +190,18 @@ async def opened(
             builds.append(build_ai)
             token = home / "service.token"
             given |= {"dashscope_base_url": f"{world.url}/api/v1", "service_token_file": str(token), **AI}
-            home.mkdir(parents=True, mode=0o700)
-            token.touch(mode=0o600)
+            await asyncio.to_thread(_prepare, token)
         environ = environment(world.url, home, **given)
         tokens = await grants(environ, {**people, "suite": root()}, at)
         if writes:
-            token.write_text(tokens["suite"])
+            await asyncio.to_thread(token.write_text, tokens["suite"])
         async with embedded(world.url, home, builds=builds, **given) as reach:
             yield Office(reach, world, tokens)
+
+
+def _prepare(token: Path) -> None:
+    token.parent.mkdir(parents=True, mode=0o700)
+    token.touch(mode=0o600)
 
 
 def root() -> tuple[Sequence[str], Sequence[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from reach.campaign.v1 import (
     join_way_pb2,
     material_pb2,
     preview_pb2,
+    report_pb2,
     running_pb2,
+    target_pb2,
     tone_pb2,
+    top_up_pb2,
     writing_pb2,
 )
 from reach.campaign.v1 import campaign_service_pb2 as service
 
+from shared.rpc.fields import to_duration
 from tests.campaign.office import APPROVER, WRITER, Office, approve, opened, run
 from tests.e2e.harness import STORE, eventually, refused
 
@@ -40,9 +45,21 @@ async def _submitted(office: Office) -> str:
 
 
 async def _running(office: Office) -> str:
-    campaign = await office.approved()
+    """One that is not done soon: after the first owner it waits."""
+    canary = campaign_pb2.Canary(owners=1, wait=to_duration(timedelta(hours=1)))
+    campaign = await office.approved(canary=canary)
     await run(office[WRITER], campaign.id, live=True)
     return campaign.id
+
+
+async def _settled(office: Office, campaign_id: str) -> None:
+    """Wait until every group of it has its outcome."""
+    asked = report_pb2.GetReportRequest(campaign_id=campaign_id)
+
+    async def look() -> bool:
+        return bool((await office[WRITER].GetReport(asked)).report.final)
+
+    await eventually(look, timeout=30)
 
 
 async def _way(office: Office, chat_id: str, state: str) -> join_way_pb2.JoinWay:
@@ -62,8 +79,11 @@ async def _hash(office: Office, campaign_id: str) -> str:
 async def _cases(office: Office) -> dict[str, Case]:
     """Every method with a request that is new, and the part of it that another one has otherwise."""
     writer = office[WRITER]
-    chat_id, another, *_ = await office.have_groups()
+    chat_id, *_ = await office.have_groups()
     spec = campaign_pb2.CampaignSpec(name="a", theme="上新", audience=audience_pb2.Audience(every_group=True))
+    other = campaign_pb2.CampaignSpec()
+    other.CopyFrom(spec)
+    other.name = "b"
     draft, second = await office.drafted(theme="上新"), await office.drafted()
     submitted, to_reject, to_cancel = [await _submitted(office) for _ in range(3)]
     asked = candidate_pb2.GenerateContentRequest(campaign_id=draft.id)
@@ -92,6 +112,9 @@ async def _cases(office: Office) -> dict[str, Case]:
         await writer.SetTone(tone_pb2.SetToneRequest(tone=tone))
     paused, held = await _running(office), await _running(office)
     await writer.PauseCampaign(running_pb2.PauseCampaignRequest(campaign_id=held))
+    stopped, before = await _running(office), target_pb2.TARGET_STATUS_CANCELLED
+    await writer.CancelCampaign(running_pb2.CancelCampaignRequest(campaign_id=stopped))
+    await _settled(office, stopped)
     ready = await approve(writer, office[APPROVER], (await office.drafted()).id)
     renamed = campaign_pb2.CampaignSpec(name="b")
     update = writing_pb2.UpdateCampaignRequest(campaign_id=draft.id, spec=renamed)
@@ -108,12 +131,17 @@ async def _cases(office: Office) -> dict[str, Case]:
         ),
         "SyncGroups": (group_pb2.SyncGroupsRequest(whole=True), {"whole": False}),
         "CreateJoinWay": (
-            join_way_pb2.CreateJoinWayRequest(store_id=STORE, spec=ways[0].spec),
-            {"store_id": ""},
+            join_way_pb2.CreateJoinWayRequest(
+                store_id=STORE,
+                spec=join_way_pb2.JoinWaySpec(
+                    scene=join_way_pb2.JOIN_WAY_SCENE_QR_CODE, chat_ids=[chat_id], state="three"
+                ),
+            ),
+            {"spec": ways[0].spec},
         ),
         "UpdateJoinWay": (change, {"id": ways[1].id}),
         "DeleteJoinWay": (join_way_pb2.DeleteJoinWayRequest(id=ways[1].id), {"id": ways[0].id}),
-        "CreateCampaign": (writing_pb2.CreateCampaignRequest(store_id=STORE, spec=spec), {"store_id": ""}),
+        "CreateCampaign": (writing_pb2.CreateCampaignRequest(store_id=STORE, spec=spec), {"spec": other}),
         "UpdateCampaign": (update, {"campaign_id": second.id}),
         "GenerateContent": (
             candidate_pb2.GenerateContentRequest(campaign_id=draft.id),
@@ -126,6 +154,10 @@ async def _cases(office: Office) -> dict[str, Case]:
         "DeleteMaterial": (
             material_pb2.DeleteMaterialRequest(store_id=STORE, name="menu"),
             {"name": "card"},
+        ),
+        "TopUpCampaign": (
+            top_up_pb2.TopUpCampaignRequest(campaign_id=stopped, outcomes=[before]),
+            {"name": "再来一次"},
         ),
         "SetTone": (
             tone_pb2.SetToneRequest(tone=tone_pb2.Tone(store_id=STORE, name="new", description="亲切")),

@@ -15,7 +15,7 @@ from tests.cli.support import environment
 
 HEAVY = ("grpc", "sqlalchemy", "pydantic", "aiormq", "aiohttp", "rich", "google", "services", "sandbox")
 COMMANDS = {
-    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "stats", "campaign", "groups", "facts", "roles", "rules",
+    "up", "serve", "sandbox", "migrate", "demo", "publish", "send", "explain", "stats", "campaign", "playbook", "groups", "facts", "roles", "rules",
     "policy", "doctor", "health", "dead", "audit", "breakers", "token", "credentials",
 }  # fmt: skip
 

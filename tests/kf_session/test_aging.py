@@ -9,12 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.kf_session.pipeline.retention import HISTORY_KEPT, Retention
+from services.kf_session.pipeline.retention import HISTORY_KEPT, OldRows
 from services.kf_session.store.learning_tables import experiment, reply_hour
 from services.kf_session.store.ledger import SessionKey
 from services.kf_session.store.matching_tables import intent, match, profile
 from services.kf_session.store.tables import credit, preference, session
 from shared.clock import ManualClock
+from shared.ops.retention import Retention
 from shared.settings import Limits
 from tests.kf_session.learning_support import STORE, add_match, add_push, add_session, opened
 
@@ -84,7 +85,8 @@ async def test_what_is_over_leaves_and_what_a_later_decision_asks_for_stays(data
     async with opened(database_url) as database:
         async with database.write() as conn:
             await _fill(conn)
-        keeping = Retention(database, ManualClock(NOW), Limits())
+        horizon = Limits().dedupe_horizon
+        keeping = Retention(database, ManualClock(NOW), horizon, [OldRows(horizon).purge])
         assert not await database.transact(keeping.tidy)
 
         async def column(what: sa.Column[Any]) -> Sequence[Any]:

@@ -63,6 +63,9 @@ async def test_each_type_is_planned_for_the_roles_listed_with_its_rule(reach: Re
     assert told == {name: (*roles, "") for name, roles in TELLS.items()} | {
         "ai.alert.created": ("tech_support", ""),
         "ai.insight.updated": ("assistant_id",),
+        "campaign.submitted": ("manager", ""),
+        "campaign.paused": ("manager", ""),
+        "campaign.missed": ("manager", ""),
     }
     assert all(rule.enabled and rule.preset and rule.version == 1 for rule in rules)
     assert {rule.event_type: rule.display_name for rule in rules}["order.created"] == "新订单提醒"
@@ -71,7 +74,7 @@ async def test_each_type_is_planned_for_the_roles_listed_with_its_rule(reach: Re
 async def test_what_ai_chains_say_reaches_tech_support_and_the_assistant_it_is_for(
     reach: Reach, world: Sandbox
 ) -> None:
-    of_chains = {name: preset.example for name, preset in SHIPPED.items() if name not in TELLS}
+    of_chains = {name: preset.example for name, preset in SHIPPED.items() if name.startswith("ai.")}
     for name, example in of_chains.items():
         await reach.push(name, dict(example), event_id=f"e-{name}", wait=0)
     await reach.push(
@@ -82,6 +85,19 @@ async def test_what_ai_chains_say_reaches_tech_support_and_the_assistant_it_is_f
         message["to"]: message["content"]["content"].rpartition("\n")[0] for message in await world.messages()
     }
     assert got == {"tech_support": SAYS["ai.alert.created"], "A7": SAYS["ai.insight.updated"]}
+
+
+async def test_what_becomes_of_campaigns_reaches_the_manager_and_a_pause_by_hand_nobody(
+    reach: Reach, world: Sandbox
+) -> None:
+    of_campaigns = {name: preset.example for name, preset in SHIPPED.items() if name.startswith("campaign.")}
+    for name, example in of_campaigns.items():
+        await reach.push(name, dict(example), event_id=f"e-{name}", wait=0)
+    by_hand = {**of_campaigns["campaign.paused"], "reason": "by_hand"}
+    taken = await reach.push("campaign.paused", by_hand, event_id="e-by-hand", wait=0)
+    assert not taken.deliveries
+    got = [(one["to"], one["content"]["content"].rpartition("\n")[0]) for one in await world.arrived(3)]
+    assert sorted(got) == sorted(("manager", SAYS[name]) for name in of_campaigns)
 
 
 async def test_a_type_without_a_rule_causes_nothing_and_says_so(reach: Reach, world: Sandbox) -> None:

@@ -1,7 +1,8 @@
-"""A past: deliveries that are over, in any number, with their recipients and attempts, as a database makes them."""
+"""A past: rows that are over, in any number, as a database makes them; deliveries with their recipients and attempts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,10 @@ SPAN = timedelta(days=80)
 _AGO = timedelta(days=1)
 """How long ago the last one was."""
 
-_SQL = {
+Columns = Mapping[str, str]
+"""What a table's columns are, as SQL over ``n``, which counts from 0, and the words of `SQL`."""
+
+SQL = {
     "sqlite": {
         "numbers": "(WITH RECURSIVE s(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n + 1 < :count)"
         " SELECT n FROM s)",
@@ -43,8 +47,8 @@ _CONTENT = """'{"format": "text", "text": "【新订单】订单 B20260220001，
 
 async def fill(database: Database, now: datetime, count: int) -> None:
     """*count* deliveries of some months, up to a day before *now*; then have the planner look at what is there."""
-    sql = _SQL[database.dialect]
-    at, later, key, numbers = sql["at"], sql["later"], sql["id"], sql["numbers"]
+    sql = SQL[database.dialect]
+    at, later, key = sql["at"], sql["later"], sql["id"]
     event = f"'past-' || {key}"
     store = f"'s' || (n % {STORES})"
     delivery = {
@@ -96,16 +100,26 @@ async def fill(database: Database, now: datetime, count: int) -> None:
         "started_at": at,
         "finished_at": later,
     }
+    tables = {"delivery": delivery, "recipient": recipient, "attempt": attempt}
+    await insert(database, tables, now, count)
+    await look(database)
+
+
+async def insert(database: Database, tables: Mapping[str, Columns], now: datetime, count: int) -> None:
+    """*count* rows of each table, spread over `SPAN`, up to a day before *now*."""
     last: Any = now - _AGO
     if database.dialect == "sqlite":
         last = last.strftime("%Y-%m-%d %H:%M:%S")
     given = {"count": count, "last": last, "step": SPAN.total_seconds() / count}
+    numbers = SQL[database.dialect]["numbers"]
     async with database.write() as conn:
-        for table, columns in (("delivery", delivery), ("recipient", recipient), ("attempt", attempt)):
-            statement = f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} FROM {numbers}"
+        if database.dialect == "postgresql":  # however busy the machine is
+            await conn.execute(text("SET LOCAL statement_timeout = 0"))
+        for table, columns in tables.items():
+            names = ", ".join(f'"{name}"' for name in columns)
+            statement = f"INSERT INTO {table} ({names}) SELECT {', '.join(columns.values())} FROM {numbers}"
             used = {name: value for name, value in given.items() if f":{name}" in statement}
             await conn.execute(text(statement.replace('": ', '"\\: ')), used)
-    await look(database)
 
 
 async def look(database: Database) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import aiohttp
 import pytest
 
 from shared.setting_types import Address
 from shared.telemetry import metrics
-from shared.telemetry.metrics import ALL, ATTEMPTS, Metrics, MetricsServer
+from shared.telemetry.metrics import ALL, ATTEMPTS, Count, Level, Metrics, MetricsServer, Spread
+
+ROOT = Path(__file__).parents[2]
 
 BOUNDED = {
     "service",
@@ -23,6 +28,10 @@ BOUNDED = {
 } | {
     "method",
     "loop",
+    "queue",
+    "status",
+    "api",
+    "errcode",
 }
 # OpenTelemetry's, for generative AI: an agent is an app type here.
 GEN_AI = {
@@ -32,6 +41,13 @@ GEN_AI = {
     "gen_ai_token_type",
     "error_type",
 }
+
+
+def test_every_figure_is_set_somewhere() -> None:
+    names = {name for name, value in vars(metrics).items() if isinstance(value, (Count, Level, Spread))}
+    sources = [path for folder in ("shared", "services") for path in (ROOT / folder).rglob("*.py")]
+    told = " ".join(path.read_text() for path in sources if path.name != "metrics.py")
+    assert {name for name in names if not re.search(rf"\b{name}\b", told)} == set()
 
 
 def test_every_figure_is_described_prefixed_and_has_bounded_labels() -> None:

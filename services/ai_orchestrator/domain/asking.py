@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.lifecycle import Part
@@ -28,6 +29,18 @@ def checked(app: AppDefinition, subject: Subject, site: Site, apps: Iterable[App
             "subject.area", f"the whole store is {' or '.join(whole) or 'another app'}'s; name an area"
         )
     return about(app, subject)
+
+
+def check_given(app: AppDefinition, given: Mapping[str, Any], user_id: str) -> None:
+    """Whether the app is given what it needs beside the facts, and nothing else. Raises Invalid."""
+    if app.conversation and not user_id:
+        raise Invalid.field("user_id", f"{app.app_type} keeps conversations; name whose this goes on with")
+    if user_id and not app.conversation:
+        raise Invalid.field("user_id", f"{app.app_type} keeps no conversation; leave it out")
+    if app.given and not given:
+        raise Invalid.field("given", f"{app.app_type} needs a {app.given}")
+    if given and not app.given:
+        raise Invalid.field("given", f"{app.app_type} takes nothing beside the facts; leave it out")
 
 
 def asked_anew(parts: Sequence[Part], from_step: str) -> set[str]:

@@ -44,6 +44,8 @@ class AppDefinition:
     """Older input is shown as stale."""
     given: str = ""
     """The view that a caller gives, beside those of the facts: such an app is asked through an RPC of its own."""
+    conversation: bool = False
+    """Whether a user's questions follow each other: the platform remembers what was said, for each store and user apart."""
     clues: str = ""
     """The source under which the clues of its result replace the member's, or ``by_trigger``; empty replaces none. See
     ``domain.clues``."""

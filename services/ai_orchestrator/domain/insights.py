@@ -13,6 +13,8 @@ from services.ai_orchestrator.domain.material import Input, Reference
 from shared.errors import Invalid
 from shared.values import value_class
 
+NEWER_FACTS: Final = "newer_facts"
+"""Why what is kept of a member is stale: something became known since."""
 TOO_OLD: Final = "too_old"
 NEVER_MADE: Final = "never_made"
 _SCORE_MOST: Final = 2**31

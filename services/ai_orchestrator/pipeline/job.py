@@ -29,6 +29,8 @@ class Step:
     subject: Subject
     after: tuple[str, ...]
     arguments: Mapping[str, Any] = field(hash=False)
+    user_id: str
+    """Whose conversation it goes on with; empty: none."""
     refresh: bool
     patient: bool
     prewarm: bool
@@ -52,6 +54,7 @@ def step_of(row: Mapping[Any, Any], *, prewarm: bool) -> Step:
         subject_of(row),
         tuple(row["after"]),
         row["arguments"],
+        row["user_id"],
         row["refresh"],
         row["patient"],
         prewarm,

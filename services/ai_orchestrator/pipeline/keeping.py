@@ -124,4 +124,4 @@ class Keeping:
         self, conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime
     ) -> None:
         """Something newer is known of a member than what is kept was made from."""
-        await insights.note_news(conn, store_id, member_id, reason, now)
+        await insights.note_news(conn, store_id, [member_id], reason, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -199,8 +200,8 @@ Learn = Callable[[AsyncConnection, Event, datetime], Awaitable[None]]
 Sites = Callable[[AsyncConnection, str], Awaitable[Site]]
 """How a store is looked at."""
 
-ActiveStores = Callable[[AsyncConnection, datetime], Awaitable[Sequence[str]]]
-"""The stores whose figures are worth preparing at an instant."""
+ActiveStores = Callable[[AsyncConnection, datetime], Awaitable[Mapping[str, ZoneInfo]]]
+"""The stores whose figures are worth preparing at an instant, with the zone of their clocks."""
 
 Mask = Callable[[str], str]
 """Takes out of a prompt or a response what no record may hold."""

@@ -35,7 +35,7 @@ from services.ai_orchestrator.pipeline.ending import Ending
 from services.ai_orchestrator.pipeline.gathering import Gathering
 from services.ai_orchestrator.pipeline.job import Job, Step
 from services.ai_orchestrator.pipeline.ports import Alerts, Gates, Mask, Results
-from services.ai_orchestrator.store import attempts, runs
+from services.ai_orchestrator.store import attempts, conversations, runs
 from services.ai_orchestrator.store.runs import Run
 from shared.clock import Clock
 from shared.db.engine import Database
@@ -225,7 +225,8 @@ class Preparer:
             },
         )
         app_id = self._app_ids.get(app.app_type, "")
-        call = Call(app.app_type, app_id, prompt.text, timeout, traceparent=run.traceparent or "")
+        session_id = await conversations.session(conn, run.store_id, step.user_id, app.app_type, now)
+        call = Call(app.app_type, app_id, prompt.text, timeout, session_id, run.traceparent or "")
         return Job(step, run, app, prompt, wish, call, until, known_at)
 
     async def _refused(

@@ -27,7 +27,7 @@ from services.ai_orchestrator.domain.planning import Pace
 from services.ai_orchestrator.pipeline.ending import STEPS, Ending
 from services.ai_orchestrator.pipeline.job import Job, Step
 from services.ai_orchestrator.pipeline.ports import Alerts, Bad, Gates, Mask, Results
-from services.ai_orchestrator.store import attempts, runs
+from services.ai_orchestrator.store import attempts, conversations, runs
 from services.ai_orchestrator.store.attempts import UnderWay
 from services.ai_orchestrator.store.runs import Run
 from shared.clock import Clock
@@ -140,6 +140,9 @@ class Settler:
             )
         if not taken:
             return None, []
+        if isinstance(outcome, Completion):
+            app_type, session_id = job.app.app_type, outcome.session_id
+            await conversations.remember(conn, run.store_id, step.user_id, app_type, session_id, now)
         if following.status is StepStatus.COMPLETED:
             assert isinstance(reply, Mapping)
             await self._results.keep(

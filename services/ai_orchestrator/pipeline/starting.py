@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
+from services.ai_orchestrator.domain.insights import NEWER_FACTS
 from services.ai_orchestrator.domain.lifecycle import QUIET
 from services.ai_orchestrator.domain.planning import Pace, Site, about, day_of, dedup_key, limit_of, plan
 from services.ai_orchestrator.pipeline.book import Book
@@ -20,9 +21,6 @@ from services.ai_orchestrator.store.runs import NewRun, NewStep
 from shared.db.queue import HIGH, LOW, NORMAL
 from shared.ids import new_id
 from shared.values import value_class
-
-NEWER_FACTS: Final = "newer_facts"
-"""Why what is kept of a member is stale."""
 
 
 @value_class
@@ -50,6 +48,8 @@ class OneApp:
     refresh: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What the caller gives beside the facts."""
+    user_id: str = ""
+    """Whose conversation it goes on with; empty: none."""
     traceparent: str | None = None
 
 
@@ -130,9 +130,10 @@ class Starter:
             app.version,
             subject,
             arguments=order.arguments,
+            user_id=order.user_id,
             refresh=order.refresh,
             patient=False,
-            lane=lane_of(app, subject),
+            lane=lane_of(app, subject, order.user_id),
         )
         await runs.insert(conn, new, now)
         await self.write(conn, new, [step], now)
@@ -227,8 +228,11 @@ class Starter:
         await self.write(conn, new, steps, now, due_at)
 
 
-def lane_of(app: AppDefinition, subject: Subject) -> str | None:
-    """What is asked one at a time: the insight it would write; None where it writes none."""
+def lane_of(app: AppDefinition, subject: Subject, user_id: str = "") -> str | None:
+    """What is asked one at a time: the insight it would write, or the conversation it goes on with; None where it does
+    neither."""
+    if user_id:
+        return "|".join((subject.store_id, app.app_type, user_id))
     if not app.cache_type:
         return None
     return "|".join((subject.store_id, app.app_type, *(subject.parts.get(part, "") for part in app.needs)))

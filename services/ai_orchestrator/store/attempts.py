@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.ai_orchestrator.domain.gating import Wish
 from services.ai_orchestrator.domain.lifecycle import AttemptStatus
-from services.ai_orchestrator.store.run_tables import attempt
+from services.ai_orchestrator.store.run_tables import WORDY, attempt
 from shared.values import value_class
 
 _CALLING = AttemptStatus.CALLING.value
@@ -92,11 +92,8 @@ def _under_way(row: sa.RowMapping) -> UnderWay:
 async def forget_words(conn: AsyncConnection, before: datetime, limit: int) -> int:
     """Blank prompts and responses of attempts that began before *before*; how many."""
     a = attempt
-    old = (
-        sa.select(a.c.id)
-        .where(a.c.started_at < before, a.c.status != _CALLING, sa.or_(a.c.prompt != "", a.c.response != ""))
-        .limit(limit)
-    )
+    old = sa.select(a.c.id).where(a.c.started_at < before, a.c.status != _CALLING, sa.text(f"({WORDY})"))
+    old = old.order_by(a.c.started_at).limit(limit)
     statement = sa.update(a).where(a.c.id.in_(old)).values(prompt="", response="")
     return (await conn.execute(statement)).rowcount
 

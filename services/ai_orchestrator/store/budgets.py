@@ -260,9 +260,13 @@ async def learn(conn: AsyncConnection, app_type: str, prompt_bytes: int, tokens:
 
 async def purge(conn: AsyncConnection, holds: datetime, budgets: datetime, limit: int) -> int:
     """Delete settled holds and windows older than those instants; how many there were."""
-    old = sa.select(hold.c.attempt_id).where(hold.c.settled_at < holds).limit(limit)
-    gone = (await conn.execute(sa.delete(hold).where(hold.c.attempt_id.in_(old)))).rowcount
-    past = sa.select(budget.c.store_id, budget.c.window).where(budget.c.updated_at < budgets).limit(limit)
+    old = sa.select(hold.c.attempt_id).where(hold.c.settled_at < holds).order_by(hold.c.settled_at)
+    ids = (await conn.execute(old.limit(limit))).scalars().all()
+    gone = len(ids)
+    if ids:
+        await conn.execute(sa.delete(hold).where(hold.c.attempt_id.in_(ids)))
+    past = sa.select(budget.c.store_id, budget.c.window).where(budget.c.updated_at < budgets)
+    past = past.order_by(budget.c.updated_at).limit(limit)
     both = sa.tuple_(budget.c.store_id, budget.c.window)
     return gone + (await conn.execute(sa.delete(budget).where(both.in_(past)))).rowcount
 

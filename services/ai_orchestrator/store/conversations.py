@@ -16,7 +16,9 @@ LIFE: Final = timedelta(hours=1)
 
 
 async def session(conn: AsyncConnection, store_id: str, user_id: str, app_type: str, now: datetime) -> str:
-    """The session to go on in; empty: begin one."""
+    """The session to go on in; empty: begin one, as for nobody's step."""
+    if not user_id:
+        return ""
     c = conversation.c
     query = sa.select(c.session_id).where(
         c.store_id == store_id, c.user_id == user_id, c.app_type == app_type, c.used_at > now - LIFE
@@ -27,7 +29,9 @@ async def session(conn: AsyncConnection, store_id: str, user_id: str, app_type: 
 async def remember(
     conn: AsyncConnection, store_id: str, user_id: str, app_type: str, session_id: str, now: datetime
 ) -> None:
-    """A reply came in *session_id*."""
+    """A reply came in *session_id*; nothing where it was nobody's, or the platform named none."""
+    if not user_id or not session_id:
+        return
     insert = insert_into(dialect_of(conn), conversation).values(
         store_id=store_id, user_id=user_id, app_type=app_type, session_id=session_id, used_at=now
     )

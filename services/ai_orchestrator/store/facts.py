@@ -42,8 +42,10 @@ _TABLES: Final = {
 }
 
 
-async def save(conn: AsyncConnection, store_id: str, kind: Kind, facts: Sequence[Fact], now: datetime) -> int:
-    """Write facts of one kind, of which no two have the same key; how many were not known before."""
+async def save(
+    conn: AsyncConnection, store_id: str, kind: Kind, facts: Sequence[Fact], now: datetime
+) -> set[str]:
+    """Write facts of one kind, of which no two have the same key; the keys of those that were not known before."""
     if kind is not Kind.STORE:
         await meet(conn, store_id, now)
     # In one order, so that two writers never wait for each other's rows.
@@ -58,7 +60,7 @@ async def save(conn: AsyncConnection, store_id: str, kind: Kind, facts: Sequence
         await conn.execute(replaced, {"facts": pack(rows)})
     if kind is Kind.VISIT:
         await _save_items(conn, store_id, [one for one in listed if isinstance(one, VisitFact)])
-    return len(listed) - len(known)
+    return {key_of(one) for one in listed} - known
 
 
 async def meet(conn: AsyncConnection, store_id: str, now: datetime) -> None:
@@ -70,7 +72,7 @@ async def meet(conn: AsyncConnection, store_id: str, now: datetime) -> None:
 async def _known(conn: AsyncConnection, store_id: str, kind: Kind, keys: Sequence[str]) -> set[str]:
     table = _TABLES[kind]
     if kind is Kind.STORE:
-        found = await conn.execute(sa.select(table.c.store_id).where(table.c.store_id == store_id))
+        found = await conn.execute(sa.select(sa.literal("")).where(table.c.store_id == store_id))
     else:
         key = list(table.primary_key.columns)[1]
         found = await conn.execute(sa.select(key).where(table.c.store_id == store_id, key.in_(keys)))

@@ -122,11 +122,17 @@ async def page(conn: AsyncConnection, wanted: Wanted, before: Place | None, limi
     return [_insight(row) for row in await conn.execute(query)]
 
 
-async def note_news(conn: AsyncConnection, store_id: str, member_id: str, reason: str, now: datetime) -> None:
-    """Something newer is known of a member; never goes back to something older."""
-    insert = insert_into(dialect_of(conn), member_news).values(
-        store_id=store_id, member_id=member_id, at=now, reason=reason
-    )
+async def note_news(
+    conn: AsyncConnection, store_id: str, members: Collection[str], reason: str, now: datetime
+) -> None:
+    """Something newer is known of members; never goes back to something older."""
+    if not members:
+        return
+    # In one order, so that two writers never wait for each other's rows.
+    rows = [
+        {"store_id": store_id, "member_id": one, "at": now, "reason": reason} for one in sorted(set(members))
+    ]
+    insert = insert_into(dialect_of(conn), member_news).values(rows)
     await conn.execute(
         insert.on_conflict_do_update(
             index_elements=["store_id", "member_id"],

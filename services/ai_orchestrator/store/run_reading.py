@@ -126,6 +126,18 @@ async def of_event(conn: AsyncConnection, event_id: str, stores: Collection[str]
     return list((await conn.execute(query)).scalars())
 
 
+async def last_begun(
+    conn: AsyncConnection, chain: str, trigger: str, stores: Collection[str]
+) -> datetime | None:
+    """When *trigger* began a run of *chain* last, in one of *stores*."""
+    r = chain_run.c
+    query = sa.select(r.created_at).where(
+        r.chain == chain, r.trigger == trigger, r.store_id.in_(sorted(stores))
+    )
+    found: datetime | None = (await conn.execute(query.order_by(r.created_at.desc()).limit(1))).scalar()
+    return found
+
+
 async def stores_with_runs(conn: AsyncConnection, since: datetime) -> Sequence[str]:
     """The stores in which something other than the schedule started a chain since an instant."""
     r = chain_run

@@ -96,6 +96,7 @@ step_run = sa.Table(
     sa.Column("time_dimension", Id, nullable=False),
     sa.Column("area", Id, nullable=False),
     sa.Column("arguments", Json, nullable=False),  # what a caller gave beside the facts
+    sa.Column("user_id", Id, nullable=False, server_default=""),  # whose conversation it goes on with
     sa.Column("after", Json, nullable=False),  # names of steps
     sa.Column("refresh", sa.Boolean, nullable=False),  # asks even where the kept result is fresh
     sa.Column("patient", sa.Boolean, nullable=False),  # waits for a gate that is shut
@@ -164,3 +165,6 @@ sa.Index("attempt_by_store", attempt.c.store_id, attempt.c.started_at)
 sa.Index("attempt_by_time", attempt.c.started_at, attempt.c.id)
 sa.Index("attempt_of_app", attempt.c.app_type, attempt.c.started_at)
 _partial("attempt_under_way", "status = 'calling'", attempt.c.until)
+WORDY = "prompt <> '' OR response <> ''"
+"""Of an attempt whose words are still kept."""
+_partial("attempt_wordy", WORDY, attempt.c.started_at)

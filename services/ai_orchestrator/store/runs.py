@@ -42,10 +42,12 @@ class NewStep:
     subject: Subject
     after: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    user_id: str = ""
+    """Whose conversation it goes on with."""
     refresh: bool = False
     patient: bool = True
     lane: str | None = None
-    """Steps of one lane go one at a time: those that would write the same insight."""
+    """Steps of one lane go one at a time: those that would write the same insight, or are one conversation."""
     kept: Mapping[str, Any] | None = field(default=None, hash=False)
     """Columns of an ended step of an earlier run that this one stands for."""
 
@@ -169,6 +171,7 @@ async def insert_steps(
             "app_version": step.app_version,
             **subject_columns(step.subject),
             "arguments": dict(step.arguments),
+            "user_id": step.user_id,
             "after": list(step.after),
             "refresh": step.refresh,
             "patient": step.patient,

@@ -18,17 +18,14 @@ async def store_of(conn: AsyncConnection, store_id: str, zone: ZoneInfo) -> Stor
     return Store(store_id, zone) if row is None else _store(row, zone)
 
 
-async def active_stores(
-    conn: AsyncConnection, zone: ZoneInfo, after: str = "", limit: int = 500
-) -> list[Store]:
-    """Stores that are prewarmed, by id: those that anything is known of and that were not taken out."""
-    query = (
-        sa.select(store_profile)
-        .where(store_profile.c.store_id > after, sa.func.coalesce(store_profile.c.active, sa.true()))
-        .order_by(store_profile.c.store_id)
-        .limit(limit)
-    )
-    return [_store(row, zone) for row in await conn.execute(query)]
+async def active_stores(conn: AsyncConnection, zone: ZoneInfo) -> dict[str, ZoneInfo]:
+    """Stores that are prewarmed, by id, with the zone of their clocks; *zone* is the deployment's.
+
+    They are those that anything is known of and that were not taken out.
+    """
+    s = store_profile.c
+    query = sa.select(s.store_id, s.zone).where(sa.func.coalesce(s.active, sa.true())).order_by(s.store_id)
+    return {row.store_id: ZoneInfo(row.zone) if row.zone else zone for row in await conn.execute(query)}
 
 
 def _store(row: sa.Row[tuple[object, ...]], zone: ZoneInfo) -> Store:

@@ -45,7 +45,7 @@ class Clues:
             if before is not None:
                 return before.decode()
             await store.add(conn, new)
-            await insights.note_news(conn, store_id, member_id, CLUES_CHANGED, now)
+            await insights.note_news(conn, store_id, [member_id], CLUES_CHANGED, now)
             await once.finish(conn, new.id.encode())
             await self._audit.record(conn, NewEntry(once.name, new.id, store_id), now)
             return new.id
@@ -65,7 +65,7 @@ class Clues:
                 return
             found = await self._found(conn, store_id, clue_id)
             await store.remove(conn, store_id, clue_id)
-            await insights.note_news(conn, store_id, found.member_id, CLUES_CHANGED, now)
+            await insights.note_news(conn, store_id, [found.member_id], CLUES_CHANGED, now)
             told = {"source": found.source}
             await self._audit.record(conn, NewEntry(once.name, clue_id, store_id, detail=told), now)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.ai_orchestrator.domain.facts.kinds import Fact, Kind, key_of
 from services.ai_orchestrator.domain.facts.reading import read
 from services.ai_orchestrator.domain.facts.stores import Store
-from services.ai_orchestrator.store import facts
+from services.ai_orchestrator.pipeline import learning
 from services.ai_orchestrator.store.stores import store_of
 from shared.clock import Clock
 from shared.db.engine import Database
@@ -59,7 +59,7 @@ class Loading:
             if answered is not None:
                 return _from_bytes(answered)
             good, bad = self._read(kind, rows, await store_of(conn, store_id, self._zone))
-            new = await facts.save(conn, store_id, kind, good, now)
+            new = await learning.load(conn, store_id, kind, good, now)
             loaded = Loaded(len(good), new, bad)
             await once.finish(conn, _to_bytes(loaded))
             return loaded

@@ -1,28 +1,24 @@
-"""What can be asked of runs: start, plan, look, cancel, run again, run one app, explain."""
+"""What can be asked of runs: start, plan, look, cancel, run again, explain."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.ai_orchestrator.domain.asking import asked_anew, checked
-from services.ai_orchestrator.domain.copywriting import Origin
+from services.ai_orchestrator.domain.asking import asked_anew
 from services.ai_orchestrator.domain.definitions import AppDefinition, ChainDefinition, Subject
-from services.ai_orchestrator.domain.gating import Refusal, Refused, refusal_error
 from services.ai_orchestrator.domain.lifecycle import Part, StepStatus
-from services.ai_orchestrator.domain.material import Prompt
 from services.ai_orchestrator.domain.planning import Pace, about, day_of, dedup_key, lacking, limit_of, plan
 from services.ai_orchestrator.domain.story import Told, tell_event, tell_run
 from services.ai_orchestrator.pipeline.book import Book
-from services.ai_orchestrator.pipeline.ending import ENDED, Ending
+from services.ai_orchestrator.pipeline.ending import Ending
 from services.ai_orchestrator.pipeline.gathering import Gathering
 from services.ai_orchestrator.pipeline.ports import Gates, Results, Sites
-from services.ai_orchestrator.pipeline.starting import OneApp, Order, Started, Starter, lane_of
+from services.ai_orchestrator.pipeline.starting import Order, Started, Starter, lane_of
 from services.ai_orchestrator.store import attempts, run_reading, runs
 from services.ai_orchestrator.store.run_reading import AttemptsWanted, Before, Row, RunsWanted, RunView
 from services.ai_orchestrator.store.runs import NewRun, NewStep
@@ -41,8 +37,6 @@ from shared.values import value_class
 
 TOLD_MOST: Final = 50
 """Runs of a member that one story covers."""
-_LOOK_AGAIN: Final = 0.5
-"""Seconds between looks at a run that another replica may end."""
 
 
 @value_class
@@ -334,99 +328,9 @@ class Runs:
             subject,
             tuple(row["after"]),
             arguments=row["arguments"],
+            user_id=row["user_id"],
             refresh=anew,
             patient=row["patient"],
-            lane=lane_of(app, subject),
+            lane=lane_of(app, subject, row["user_id"]),
             kept=kept,
         )
-
-    # --- One app ----------------------------------------------------------------------------------------
-
-    async def _checked(
-        self, app_type: str, subject: Subject, arguments: Mapping[str, Any] | None
-    ) -> tuple[AppDefinition, Subject]:
-        """The app, and its subject as its steps have it. Raises Invalid."""
-        app = self._book.app_named(app_type)
-        if app.given and not arguments:
-            raise Invalid.field("given", f"{app_type} needs a {app.given}")
-        if arguments and not app.given:
-            raise Invalid.field("given", f"{app_type} takes nothing beside the facts; leave it out")
-        async with self._database.read() as conn:
-            site = await self._sites(conn, subject.store_id)
-        return app, checked(app, subject, site, self._book.apps.values())
-
-    async def dry_run(
-        self, app_type: str, subject: Subject, arguments: Mapping[str, Any] | None = None
-    ) -> Prompt:
-        """What would be asked. Raises Invalid."""
-        app, subject = await self._checked(app_type, subject, arguments)
-        async with self._database.read() as conn:
-            now = self._clock.now()
-            material, inputs = await self._gathering.gather(conn, app, subject, now, arguments=arguments)
-        return self._gathering.assemble(app, subject, material, inputs)
-
-    async def run_app(
-        self,
-        app_type: str,
-        subject: Subject,
-        *,
-        once: Once,
-        wait: timedelta,
-        trigger: str = "on_demand",
-        refresh: bool = False,
-        arguments: Mapping[str, Any] | None = None,
-    ) -> RunView:
-        """Run one app and wait for its end at most *wait*; under way still where that was too short.
-
-        A repeat of *once* waits for the same run; where a gate refused that, it is tried again.
-
-        Raises Invalid; and, where a gate is shut, Unavailable (CIRCUIT_OPEN) or Throttled (RATE_LIMITED, BUDGET_EXCEEDED).
-        """
-        app, subject = await self._checked(app_type, subject, arguments)
-        trace = current_traceparent()
-        order = OneApp(app, subject, trigger, refresh, arguments or {}, trace)
-
-        async def write(conn: AsyncConnection) -> str:
-            now = self._clock.now()
-            earlier = await once.begin(conn, now)
-            # What a gate refused was never asked: the key answers for the next try.
-            if earlier is not None and not await runs.was_refused(conn, earlier.decode()):
-                return earlier.decode()
-            run_id = await self._starter.run_app(conn, order, now)
-            await once.finish(conn, run_id.encode())
-            told = {"app_type": app.app_type}
-            await self._audit.record(conn, NewEntry(once.name, run_id, subject.store_id, detail=told), now)
-            return run_id
-
-        view = await self._ended(await self._database.transact(write), wait)
-        (step,) = view.steps
-        if step["status"] == StepStatus.REFUSED:
-            no = step["refusals"][-1]
-            until = datetime.fromisoformat(no["until"])
-            raise refusal_error(Refused(Refusal(no["refusal"]), no["detail"], until), self._clock.now())
-        return view
-
-    async def origin(self, step: Row) -> Origin:
-        """What brought the result of a step that was asked, and what its requests have cost together."""
-        async with self._database.read() as conn:
-            made = await attempts.of_run(conn, step["run_id"])
-        return Origin(
-            step["app_version"],
-            made[-1]["prompt_hash"] if made else "",
-            tuple(made[-1]["models"]) if made else (),
-            sum(one["input_tokens"] for one in made),
-            sum(one["output_tokens"] for one in made),
-            step["tokens"],
-        )
-
-    async def _ended(self, run_id: str, wait: timedelta) -> RunView:
-        """A run, once it has ended or *wait* is over."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait.total_seconds()
-        signal = self._database.wakeups.listen(ENDED)
-        while True:
-            view = await self.get(run_id, None)
-            left = end - loop.time()
-            if view.run["finished_at"] is not None or left <= 0:
-                return view
-            await signal.wait(min(left, _LOOK_AGAIN))

@@ -18,7 +18,11 @@ CANARY_SHARE: Final = 1 / 3
 """Of the canary's tasks, from which on the others are not asked by themselves."""
 
 OWN_CHECK: Final = "no_group_left"
-"""Why a task is refused of which our own check at the last moment left nothing; no sign of a fault."""
+"""Why a task is refused of which our own check at the last moment left nothing."""
+WINDOW_OVER: Final = "window_over"
+"""Why a task is refused whose window never opens again."""
+OWN_REASONS: Final = frozenset({OWN_CHECK, WINDOW_OVER})
+"""Refusals of our own, which are no sign of a fault."""
 
 BRAKE: Final = "brake"
 """Why a campaign that was stopped here is paused."""

@@ -2,9 +2,11 @@
 
     made               the owner is asked
     nothing was sent   1, 2, 5 … s later again, as often as the deployment allows; then refused
-    too often          everybody rests
+    token, file gone   renewed once each, which does not count
+    too often          everybody rests, which does not count
     refused            for good; where a setting of the corp is at fault, the campaign pauses and the task waits
-    outcome unclear    looked for, several times: found is made, not found is made again, several are for a person
+    outcome unclear    looked for, several times: found is made, not found is made again; several are for a person, and
+                       so is what cannot be looked for within a day
 
 A task is never made again as long as an earlier request may have made it: the platform cannot tell a repeat.
 """
@@ -12,7 +14,7 @@ A task is never made again as long as an earlier request may have made it: the p
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 from typing import Final
 
 from services.campaign.domain.outcomes import TaskStatus
@@ -22,25 +24,40 @@ from shared.wecom.outcome import Outcome, State
 
 DELAYS: Final = tuple(timedelta(seconds=pause) for pause in (1, 2, 5, 10, 30, 60, 120, 300, 300, 300))
 """The waits before the second try, the third, and so on; how many of them count is a setting."""
-LOOKS: Final = tuple(timedelta(seconds=pause) for pause in (5, 15, 40))
-"""The waits before each look for a task that may exist: the platform lists one only after some seconds."""
+LOOKS: Final = tuple(timedelta(seconds=pause) for pause in (5, 15, 60))
+"""The waits before each look for a task that may exist: the platform lists one only after some seconds. It is made again
+only where it was absent twice, a minute apart."""
 AGAIN: Final = timedelta(seconds=30)
 """The wait after a look that could not be finished; it does not count."""
+GIVE_UP: Final = timedelta(days=1)
+"""So long after the request a look that could not be finished is the last: a person decides."""
 JITTER: Final = 0.2
 REST: Final = timedelta(seconds=60)
 REST_MOST: Final = timedelta(hours=1)
 
 _NOBODY_LEFT: Final = 41048
 _MEDIA_GONE: Final = 40007
-_OF_OWNER: Final = {60011: "owner_out_of_range", 60111: "owner_unknown", 84074: "owner_without_permission"}
+_OF_OWNER: Final = {
+    40003: "owner_unknown",
+    46004: "owner_unknown",
+    50002: "owner_out_of_range",
+    60011: "owner_out_of_range",
+    60021: "owner_out_of_range",
+    60111: "owner_unknown",
+    84074: "owner_without_permission",
+    90502: "owner_left",
+}
 """Refusals that are about the sender alone, though the platform files some of them under settings."""
 _OF_TASK: Final = {
+    _MEDIA_GONE: "media_refused",
     _NOBODY_LEFT: "nobody_left",
+    40058: "invalid_request",
     84061: "no_relation",
     41064: "attachments_refused",
     41065: "attachments_refused",
     40201: "blocked_as_spam",
     40204: "blocked_as_spam",
+    41088: "attachments_refused",
     45002: "too_long",
 }
 
@@ -87,13 +104,20 @@ def came_of(outcome: Outcome) -> Came:
     return Came.NOT_SENT if outcome.state is State.NOT_SENT else Came.REFUSED
 
 
+class Renewed(IntFlag):
+    """What was renewed for a task; each once, and after that a refusal for it counts."""
+
+    NOTHING = 0
+    TOKEN = 1
+    FILES = 2
+
+
 @value_class
 class Tries:
     """What a task has used up before the try at hand."""
 
     retries: int = 0
-    renewals: int = 0
-    """Tokens and files that were renewed for it."""
+    renewals: Renewed = Renewed.NOTHING
     looks: int = 0
 
 
@@ -131,9 +155,10 @@ def after_request(
         case Came.REST:
             until = now + _spread(min(outcome.retry_after or REST, REST_MOST), jitter)
             return Next(TaskStatus.DEFERRED, due_at=until, hold_reason="rest", tries=tries, rest_until=until)
-        case Came.TOKEN | Came.MEDIA if tries.renewals < 2:
-            renewed = Tries(tries.retries, tries.renewals + 1)
-            return Next(TaskStatus.DEFERRED, due_at=now, hold_reason=f"renew_{came}", tries=renewed)
+        case Came.TOKEN if Renewed.TOKEN not in tries.renewals:
+            return _renewed(came, Renewed.TOKEN, tries, now)
+        case Came.MEDIA if Renewed.FILES not in tries.renewals:
+            return _renewed(came, Renewed.FILES, tries, now)
         case Came.SETTING:
             return Next(
                 TaskStatus.DEFERRED, due_at=now, hold_reason="paused", tries=tries, pause="platform_refuses"
@@ -141,6 +166,11 @@ def after_request(
         case Came.NOT_SENT | Came.BUSY | Came.TOKEN:
             return again(tries, now, retry_max=retry_max, jitter=jitter, wait=outcome.retry_after)
     return Next(TaskStatus.REFUSED, reason_of(outcome), tries=tries)
+
+
+def _renewed(came: Came, what: Renewed, tries: Tries, now: datetime) -> Next:
+    used = Tries(tries.retries, tries.renewals | what)
+    return Next(TaskStatus.DEFERRED, due_at=now, hold_reason=f"renew_{came}", tries=used)
 
 
 def again(
@@ -173,13 +203,17 @@ class Sight(StrEnum):
     """The look could not be finished."""
 
 
-def after_look(sight: Sight, tries: Tries, now: datetime, *, retry_max: int, jitter: float = 0.0) -> Next:
-    """What follows from a look."""
+def after_look(
+    sight: Sight, tries: Tries, now: datetime, *, since: datetime, retry_max: int, jitter: float = 0.0
+) -> Next:
+    """What follows from a look for what a request of *since* may have made."""
     match sight:
         case Sight.FOUND:
             return Next(TaskStatus.CREATED, tries=tries)
         case Sight.SEVERAL:
             return Next(TaskStatus.UNKNOWN, "several_found", tries=tries, unclear=True)
+        case Sight.UNSEEN if now - since >= GIVE_UP:
+            return Next(TaskStatus.UNKNOWN, "look_up_failed", tries=tries, unclear=True)
         case Sight.UNSEEN:
             due = now + _spread(AGAIN, jitter)
             return Next(TaskStatus.DEFERRED, due_at=due, hold_reason="look_up", tries=tries, unclear=True)

@@ -57,7 +57,7 @@ class Facts:
     content_hash: str
     """Over what is stored of the version and of its groups, calculated now."""
     authors: Collection[str]
-    """Subjects of who created it, wrote a version, or had an application write one."""
+    """Subjects of who created it, wrote a version, or had an application write for it."""
     consent: Consent | None
     """The last decision about this version."""
     approver_stands: bool | None

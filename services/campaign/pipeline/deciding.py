@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.campaign.domain.brake import OWN_CHECK
+from services.campaign.domain.brake import OWN_CHECK, WINDOW_OVER
 from services.campaign.domain.campaign import Content
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.message import body_of
@@ -30,7 +30,6 @@ SHUTTING: Final = timedelta(milliseconds=500)
 """So long before a window shuts nothing leaves any more: it could arrive when it is shut."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """How soon a task that waits for somebody comes up again, should nobody wake it."""
-NEVER_OPEN: Final = timedelta(days=1)
 
 _GONE: Final = frozenset({"dismissed", "gone", "owner_left", "being_inherited", "not_in_range", "no_owner"})
 """Reasons of ``Groups.standing`` that say that the sender cannot reach the group any more."""
@@ -176,7 +175,11 @@ class Decider:
         shuts = open_until(held.spec.window, now)
         if shuts is None or shuts - now < SHUTTING:
             opens = next_open(held.spec.window, now if shuts is None else shuts)
-            return _Wait(now + NEVER_OPEN if opens is None else opens, "send_window")
+            if opens is None:
+                return Over(one, TaskStatus.REFUSED, WINDOW_OVER)
+            return _Wait(opens, "send_window")
+        if (until := await self._pacer.rests(conn, now)) is not None:
+            return _Wait(until, "rest")
         if not one.canary and (until := await self._canary(conn, one, held, now)) is not None:
             return _Wait(until, "canary", canary_goes=True)
         if one.lane is not None and await tasks.unresolved(conn, one.lane, one.id):

@@ -137,13 +137,7 @@ class Reader:
         store_id = self.store_of(detail.owner)
         reading = compared(one.before, detail, store_id, now)
         first = bool(due.sync_id) and one.counted_in != due.sync_id
-        unlisted = bool(due.sync_id) and one.seen_in != due.sync_id
-        report.add(
-            due,
-            read=1,
-            changed=int(first and reading.differs and not unlisted),
-            gone=-int(unlisted and bool(one.before.gone_reason)),
-        )
+        report.add(due, read=1, changed=int(first and reading.differs))
         return Written(
             due,
             detail,

@@ -5,7 +5,7 @@ nothing. A sync is a row with its cursor, so that whoever takes over after a cra
 syncs the same loop reads the groups that callbacks told of.
 
     listing ── page by page, each with its cursor in one transaction
-    closing ── what the whole list did not hold is gone
+    closing ── what the whole list did not hold is to be read before all others: its reading tells whether it is gone
     reading ── what is new, changed, or was read long ago, within the rate
 """
 
@@ -95,7 +95,7 @@ class GroupSync:
         self._owner = owner
         self._cron = cron
         self._zone = zone
-        self._limits = (Limit("per_second", per_second, timedelta(seconds=1)),)
+        self.limits: Final = (Limit("per_second", per_second, timedelta(seconds=1)),)
         self._abreast = min(ABREAST, per_second)
         self._lease = lease
         self._page = page
@@ -164,13 +164,16 @@ class GroupSync:
             wait = await self._reserve(conn, len(batch), now)
             return _Step(held, sync, () if wait else tuple(batch), wait)
         if sync is not None and not await groups.is_owed(conn, sync.id):
-            await self._end(conn, sync, SyncStatus.FINISHED, now)
+            # Locked and looked at once more: somebody may have wanted all of them to be read meanwhile.
+            await group_syncs.running(conn, lock=True)
+            if not await groups.is_owed(conn, sync.id):
+                await self._end(conn, sync, SyncStatus.FINISHED, now)
         following = await groups.next_due(conn)
         return _Step(held, sync, wait=_POLL if following is None else max(following - now, _NOW))
 
     async def _reserve(self, conn: AsyncConnection, calls: int, now: datetime) -> timedelta:
         """Take *calls* from the rate; how long to wait where there is no room."""
-        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self._limits, calls)], now)
+        [verdict] = await limits.reserve_many(conn, [Request(RATE_KEY, self.limits, calls)], now)
         if isinstance(verdict, Wait):
             self._numbers.add(metrics.RATE_WAITS, service="campaign", limit=verdict.limit_name)
             return max(verdict.until - now, timedelta(milliseconds=1))
@@ -248,14 +251,12 @@ class GroupSync:
         return wait
 
     async def _close(self, conn: AsyncConnection, sync: Sync, now: datetime) -> Sync:
-        """Mark a batch of those that the list did not hold; once there are none, the readings begin."""
-        if gone := await groups.unlisted(conn, sync.id, sync.started_at, now):
-            await group_syncs.count(conn, sync.id, now, gone=gone)
-            return sync
+        """See to it that those are read that the list did not hold; then the readings begin."""
+        await groups.owe_unlisted(conn, sync.id, sync.started_at, now)
         if await groups.replaced(conn, self._reader.store_of, now):
             return sync
-        # Asked for anew: somebody may have wanted all of them to be read meanwhile.
-        latest = await group_syncs.get(conn, sync.id)
+        # Locked and looked at anew: somebody may have wanted all of them to be read meanwhile.
+        latest = await group_syncs.running(conn, lock=True)
         if latest is not None and latest.whole:
             await groups.owe_all(conn, sync.id, sync.started_at, now)
         await group_syncs.change(conn, sync.id, now, phase=SyncPhase.READING.value, listed_at=now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -18,9 +19,12 @@ from shared.wecom.outcome import Outcome, State
 
 BEFORE: Final = timedelta(minutes=1)
 """By so much the platform's clock may be behind ours."""
+SPAN: Final = timedelta(days=30)
+"""The platform lists what was made within a month, and no more."""
 MOST_PAGES: Final = 100
 """Of the list, in one look; a hundred tasks each."""
 DEADLINE: Final = 10.0
+_MOST_KNOWN: Final = 10_000
 
 
 class Lists(Protocol):
@@ -43,13 +47,19 @@ class Looker:
         self._lists = lists
         self._pacer = pacer
         self._clock = clock
+        self._asked: dict[str, frozenset[str]] = {}
+        """Whom the tasks of the platform ask, which never changes: many looks meet the same ones."""
+        self._asking = asyncio.Lock()
 
-    async def look(self, look: Look) -> Seen:
-        """What is there. A look that could not be finished tells nothing, and is made again."""
+    async def look(self, look: Look, within: float) -> Seen:
+        """What is there. A look that could not be finished within *within* seconds tells nothing, and is made again."""
         try:
-            return await self._look(look)
+            async with asyncio.timeout(within):
+                return await self._look(look)
         except TimeoutError:
-            return Seen(Sight.UNSEEN, detail="no slot for the call came free in time")
+            return Seen(
+                Sight.UNSEEN, detail="the look took too long, or no slot for a call came free in time"
+            )
 
     async def _look(self, look: Look) -> Seen:
         candidates: list[Listed] = []
@@ -79,10 +89,10 @@ class Looker:
         for one in candidates:
             if one.msgid in known:
                 continue
-            asks = await self._asks(look, one.msgid)
-            if isinstance(asks, Seen):
-                return asks
-            if asks:
+            senders = await self._senders(look, one.msgid)
+            if isinstance(senders, Seen):
+                return senders
+            if look.task.owner in senders:
                 found.append(one)
         if not found:
             return Seen(Sight.NOTHING)
@@ -92,19 +102,31 @@ class Looker:
         first = min(found, key=lambda one: (one.created_at, one.msgid))
         return Seen(Sight.FOUND, first.msgid, first.created_at)
 
-    async def _asks(self, look: Look, msgid: str) -> bool | Seen:
-        """Whether a task asks the very sender."""
+    async def _senders(self, look: Look, msgid: str) -> frozenset[str] | Seen:
+        """Whom a task asks. One look at a time finds out, and the others know: they share the platform's rate."""
+        async with self._asking:
+            known = self._asked.get(msgid)
+            if known is not None:
+                return known
+            found = await self._members(look, msgid)
+            if not isinstance(found, Seen):
+                if len(self._asked) >= _MOST_KNOWN:
+                    self._asked.clear()
+                self._asked[msgid] = found
+            return found
+
+    async def _members(self, look: Look, msgid: str) -> frozenset[str] | Seen:
+        named: set[str] = set()
         cursor = ""
         for _ in range(MOST_PAGES):
             await self._pacer.wait()
             page = await self._lists.members(look, msgid, cursor, DEADLINE)
             if page.outcome.state is not State.ACCEPTED:
                 return _unseen(page.outcome)
-            if any(member.userid == look.task.owner for member in page.members):
-                return True
+            named.update(member.userid for member in page.members)
             cursor = page.next_cursor
             if not cursor:
-                return False
+                return frozenset(named)
         return Seen(Sight.UNSEEN, detail="the members of a task do not end")
 
 

@@ -65,6 +65,13 @@ class Moving:
         known = {name: value for name, value in changed.items() if name in Kept.__dataclass_fields__}
         return replace(held, **{**known, "status": after})
 
+    async def explain(self, conn: AsyncConnection, held: Kept, now: datetime, *, reason: str) -> Kept:
+        """Say of *held* (from ``campaigns.hold``) why it is where it is, in its log and in an event; as it then stands."""
+        await campaigns.change(conn, held.id, reason=reason, updated_at=now)
+        await campaigns.log(conn, held, held.status, now, by="", reason=reason)
+        await self._announce(conn, held, held.status, reason, now)
+        return replace(held, reason=reason, updated_at=now)
+
     async def _announce(
         self, conn: AsyncConnection, held: Kept, after: Status, reason: str, now: datetime
     ) -> None:
@@ -77,6 +84,7 @@ class Moving:
             version=held.version,
             status=after.value,
             reason=reason or None,
+            name=held.spec.name,
         )
         headers = binary_headers(
             name, event_id, held.store_id, "reach/campaign", now, traceparent=held.traceparent

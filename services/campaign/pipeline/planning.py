@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.campaign.domain.campaign import GROUPS_A_TASK
 from services.campaign.domain.message import lane_of
 from services.campaign.domain.outcomes import TargetStatus
+from services.campaign.domain.shares import Share, shared_out
 from services.campaign.pipeline.ports import Group
 from services.campaign.store import tasks
 from services.campaign.store.campaigns import Kept
@@ -81,21 +81,22 @@ class Starter:
         now: datetime,
     ) -> None:
         canary = held.spec.canary
-        ordered = sorted(groups, key=lambda one: (one.owner, one.chat_id))
-        owned = [(owner, list(theirs)) for owner, theirs in groupby(ordered, key=lambda one: one.owner)]
+        shares = list(shared_out(groups, first=canary.owners, most=self._groups_a_task))
+        waited_for = any(share.canary for share in shares)
+        lanes: dict[str, str] = {}
         asked: list[dict[str, object]] = []
         wanted: list[dict[str, object]] = []
-        for place, (owner, theirs) in enumerate(owned):
-            first = place < canary.owners < len(owned)
-            lane = None if dry else lane_of(owner, held.spec.content)
-            for chunk, begin in enumerate(range(0, len(theirs), self._groups_a_task)):
-                some, task_id = theirs[begin : begin + self._groups_a_task], new_id()
-                if first or dry or not 0 < canary.owners < len(owned):
-                    due = self._queue.ready(HIGH if first else NORMAL, now, lane=lane)
-                else:
-                    due = self._queue.deferred(NORMAL, now, now + canary.wait, "canary", lane=lane)
-                asked.append({**_task(held, run_id, dry, task_id, owner, chunk, some, first, now), **due})
-                wanted += [_target(held, run_id, task_id, one, now) for one in some]
+        for share in shares:
+            task_id = new_id()
+            if not dry and share.owner not in lanes:
+                lanes[share.owner] = lane_of(share.owner, held.spec.content)
+            lane = lanes.get(share.owner)
+            if share.canary or dry or not waited_for:
+                due = self._queue.ready(HIGH if share.canary else NORMAL, now, lane=lane)
+            else:
+                due = self._queue.deferred(NORMAL, now, now + canary.wait, "canary", lane=lane)
+            asked.append({**_task(held, run_id, dry, task_id, share, now), **due})
+            wanted += [_target(held, run_id, task_id, one, now) for one in share.groups]
         await tasks.add_tasks(conn, self._database.dialect, asked)
         await tasks.add_targets(conn, self._database.dialect, wanted)
 
@@ -110,15 +111,7 @@ class Starter:
 
 
 def _task(
-    held: Kept,
-    run_id: str,
-    dry: bool,
-    task_id: str,
-    owner: str,
-    chunk: int,
-    groups: Sequence[Group],
-    canary: bool,
-    now: datetime,
+    held: Kept, run_id: str, dry: bool, task_id: str, share: Share[Group], now: datetime
 ) -> dict[str, object]:
     return {
         "id": task_id,
@@ -127,10 +120,10 @@ def _task(
         "version": held.version,
         "store_id": held.store_id,
         "dry": dry,
-        "owner": owner,
-        "chunk": chunk,
-        "group_count": len(groups),
-        "canary": canary,
+        "owner": share.owner,
+        "chunk": share.chunk,
+        "group_count": len(share.groups),
+        "canary": share.canary,
         "msgid": "",
         "reason": "",
         "error": "",

@@ -51,7 +51,7 @@ class Groups(Protocol):
     async def select(
         self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
     ) -> Selection:
-        """Whom *audience* chooses now. Raises Invalid where it cannot be read."""
+        """Whom *audience* chooses now, whatever they have received. Raises Invalid where it cannot be read."""
         ...
 
     def check(self, audience: Mapping[str, Any], field: str) -> None:

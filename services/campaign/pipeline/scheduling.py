@@ -21,6 +21,7 @@ from services.campaign.pipeline.permitting import Permitting
 from services.campaign.store import approvals, campaigns
 from shared.clock import Clock
 from shared.db.engine import Database
+from shared.errors import ReachError
 from shared.supervise import Turn
 
 EVERY: Final = 2.0
@@ -61,13 +62,21 @@ class Scheduling:
             await signal.wait(EVERY)
 
     async def begin_due(self) -> int:
-        """All that is due now; how many moved."""
+        """All that is due now; how many moved.
+
+        One that is not as it must be, and cannot be begun, keeps none of the others from it.
+        """
         moved, last = 0, ""
         while True:
             async with self._database.read() as conn:
                 due = await approvals.due(conn, self._clock.now(), last, BATCH)
             for campaign_id in due:
-                moved += await self._database.transact(partial(self._one, campaign_id=campaign_id))
+                try:
+                    moved += await self._database.transact(partial(self._one, campaign_id=campaign_id))
+                except ReachError:
+                    raise  # the database is away, for all of them
+                except Exception:
+                    _log.exception("campaign could not be begun", campaign_id=campaign_id)
             if len(due) < BATCH:
                 return moved
             last = due[-1]

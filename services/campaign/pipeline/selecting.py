@@ -26,21 +26,25 @@ class StoredGroups:
     """Answers from what the last syncs left behind; the platform is not asked."""
 
     def __init__(self, caps: Caps | None = None) -> None:
-        """*caps* tells which groups have received as much as they may; without it none has."""
+        """*caps* tells which groups have received as much as they may; without it none has.
+
+        An audience is chosen without asking it: who has no room today may have some when the campaign begins. A preview
+        foretells it, and the last moment decides."""
         self._caps = caps
 
     async def select(
         self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
     ) -> Selection:
         """Whom *audience* chooses now, by chat id. Raises Invalid where it cannot be read, or names a group that the
-        store does not have."""
+        store does not have.
+        """
         chosen = _read(audience, "audience")
         included: list[Group] = []
         excluded: list[LeftOut] = []
         async for page in self._pages(conn, store_id, chosen):
             chosen_here = [one for one in page if chosen.chooses(one.facts, now)]
             verdicts = await self._verdicts(
-                conn, store_id, chosen_here, now, silent_days=chosen.leave_out_silent_days
+                conn, store_id, chosen_here, now, silent_days=chosen.leave_out_silent_days, caps=None
             )
             for view, verdict in zip(chosen_here, verdicts, strict=True):
                 if verdict.reason:
@@ -61,7 +65,7 @@ class StoredGroups:
         """Each of *chat_ids* as it is now, or the reason for which nothing may be sent to it."""
         found = await group_lists.some(conn, chat_ids)
         views = list(found.values())
-        verdicts = await self._verdicts(conn, store_id, views, now)
+        verdicts = await self.verdicts(conn, store_id, views, now)
         told: dict[str, Group | str] = dict.fromkeys(chat_ids, str(Reason.NOT_IN_RANGE))
         for view, verdict in zip(views, verdicts, strict=True):
             told[view.facts.chat_id] = verdict.reason or _group(view)
@@ -69,14 +73,14 @@ class StoredGroups:
 
     async def verdict(self, conn: AsyncConnection, view: GroupView, now: datetime) -> Verdict:
         """Whether a campaign may go to one group now."""
-        [verdict] = await self._verdicts(conn, view.store_id, [view], now)
+        [verdict] = await self.verdicts(conn, view.store_id, [view], now)
         return verdict
 
     async def verdicts(
         self, conn: AsyncConnection, store_id: str, views: list[GroupView], now: datetime
     ) -> list[Verdict]:
         """The same of several of one store, in order."""
-        return await self._verdicts(conn, store_id, views, now)
+        return await self._verdicts(conn, store_id, views, now, caps=self._caps)
 
     async def _verdicts(
         self,
@@ -85,11 +89,12 @@ class StoredGroups:
         views: list[GroupView],
         now: datetime,
         *,
+        caps: Caps | None,
         silent_days: int = 0,
     ) -> list[Verdict]:
         full: Mapping[str, str] = {}
-        if self._caps is not None and views:
-            full = await self._caps.full(conn, store_id, [one.facts.chat_id for one in views], now)
+        if caps is not None and views:
+            full = await caps.full(conn, store_id, [one.facts.chat_id for one in views], now)
         return [
             Verdict(Reason.OTHER_STORE, "it belongs to another store")
             if view.store_id != store_id

@@ -189,7 +189,8 @@ class Sender:
                     await self._materials.forget(found.task.store_id, list(found.media_ids.values()))
                 await self._settler.settle(found, created)
             case Look():
-                await self._settler.looked(found, await self._looker.look(found))
+                within = self._lease.total_seconds() - (time.monotonic() - claimed_at) - _MARGIN
+                await self._settler.looked(found, await self._looker.look(found, within))
             case Over():
                 await self._settler.over(found)
             case Barred():

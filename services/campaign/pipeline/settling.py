@@ -16,6 +16,7 @@ from services.campaign.domain.making import Next, Sight, after_look, after_reque
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.pipeline.deciding import Barred, Job, Look, Over, kept
 from services.campaign.pipeline.moving import Moving
+from services.campaign.pipeline.pacing import Pacer
 from services.campaign.pipeline.planning import WAKEUP
 from services.campaign.pipeline.ports import Follow, Made, Permit
 from services.campaign.store import campaigns, targets, tasks
@@ -35,6 +36,8 @@ _API: Final = "add_msg_template"
 
 LOST: Final = Created(Outcome(State.UNKNOWN, cause="lost", detail="the sender stopped before an answer came"))
 """What became of a request whose sender is gone."""
+SHOWN: Final = Created(Outcome(State.ACCEPTED))
+"""What becomes of every request of a dry run."""
 
 
 @value_class
@@ -76,6 +79,7 @@ class Settler:
         moving: Moving,
         permit: Permit,
         follow: Follow,
+        pacer: Pacer,
         clock: Clock,
         numbers: Metrics,
         *,
@@ -87,6 +91,7 @@ class Settler:
         self._moving = moving
         self._permit = permit
         self._follow = follow
+        self._pacer = pacer
         self._clock = clock
         self._numbers = numbers
         self._retry_max = retry_max
@@ -99,13 +104,20 @@ class Settler:
         )
 
     async def lost(self, one: Claimed, began_at: datetime) -> TaskStatus | None:
-        """Whoever made a request is gone."""
-        return await self._requested(one, LOST, began_at, timedelta(0), "", ())
+        """Whoever made a request is gone. What a dry run would have made is as good as made."""
+        return await self._requested(one, SHOWN if one.dry else LOST, began_at, timedelta(0), "", ())
 
     async def looked(self, look: Look, seen: Seen) -> TaskStatus | None:
         """A task was looked for."""
         one, now = look.task, self._clock.now()
-        then = after_look(seen.sight, one.tries, now, retry_max=self._retry_max, jitter=self._jitter())
+        then = after_look(
+            seen.sight,
+            one.tries,
+            now,
+            since=one.unclear_at or now,
+            retry_max=self._retry_max,
+            jitter=self._jitter(),
+        )
         ended = _Ended(
             one,
             then,
@@ -203,6 +215,7 @@ class Settler:
         self._numbers.add(
             metrics.ATTEMPTS, service="campaign", channel="mass_send", outcome=outcome.state.value
         )
+        self._numbers.observe(metrics.ATTEMPT_SECONDS, seconds, service="campaign", channel="mass_send")
         if status is TaskStatus.CREATED:
             self._numbers.observe(metrics.CAMPAIGN_TASK_SECONDS, seconds)
         if outcome.errcode:
@@ -226,6 +239,7 @@ class Settler:
         if held is not None:
             await self._tell(conn, ended, status, now)
             if then.rest_until is not None:
+                await self._pacer.rest(conn, then.rest_until)
                 await tasks.hold_all(conn, then.rest_until, "rest", now)
             await self._steer(conn, held, ended, status, now)
         elif not await tasks.unfinished(conn, one.run_id):
@@ -286,6 +300,9 @@ class Settler:
             pause = ended.then.pause or pause or await self._brake(conn, one, status)
             if pause:
                 held = await self._moving.move(conn, held, Status.PAUSED, now, by="", reason=pause)
+        elif held.status is Status.PAUSED and pause and held.reason != pause:
+            # It ends once only: whoever lets the campaign go on is to see it.
+            held = await self._moving.explain(conn, held, now, reason=pause)
         over = settled and not await tasks.unfinished(conn, one.run_id)
         if over and held.status in (Status.RUNNING, Status.PAUSED):
             await self._moving.move(conn, held, Status.RECONCILING, now, by="")

@@ -17,6 +17,7 @@ from services.campaign.store.campaign_tables import (
     campaign,
     campaign_version,
 )
+from services.campaign.store.writing_tables import candidate_set
 from shared.values import value_class
 
 APPROVED, REJECTED = "approved", "rejected"
@@ -146,10 +147,19 @@ async def frozen(conn: AsyncConnection, campaign_id: str, version: int) -> Selec
 
 
 async def authors(conn: AsyncConnection, campaign_id: str) -> frozenset[str]:
-    """Subjects of who created a campaign, wrote a version of it, or had an application write one."""
+    """Subjects of who created a campaign, wrote a version of it, or had an application write for a version before this.
+
+    The last whether or not what came of it was taken as it is: words can be copied by hand as well. What was asked for
+    since this version was written cannot be in it.
+    """
     created = sa.select(campaign.c.created_by).where(campaign.c.id == campaign_id)
     wrote = sa.select(campaign_version.c.editor).where(campaign_version.c.campaign_id == campaign_id)
-    return frozenset((await conn.execute(created.union(wrote))).scalars()) - {""}
+    had = (
+        sa.select(candidate_set.c.asked_by)
+        .join(campaign, campaign.c.id == candidate_set.c.campaign_id)
+        .where(campaign.c.id == campaign_id, candidate_set.c.version < campaign.c.version)
+    )
+    return frozenset((await conn.execute(created.union(wrote, had))).scalars()) - {""}
 
 
 async def add(conn: AsyncConnection, decided: Approval) -> None:

@@ -4,8 +4,10 @@ campaign ─┬─ campaign_version ── each edit, and whose it was
           ├─ campaign_log ── each move from state to state
           ├─ audience_snapshot ── audience_target      the groups of a version, frozen for whoever approves
           ├─ approval ── what was said of a version, bound to its hash
-          └─ campaign_run ── owner_task ─┬─ task_attempt      one request each, written before it leaves
-                                         └─ campaign_target   one group each, with its own outcome
+          ├─ campaign_run ─┬─ owner_task ─┬─ task_attempt      one request each, written before it leaves
+          │                │              └─ campaign_target   one group each, with its own outcome
+          │                └─ run_left_out                     what a dry run left out: its groups are frozen nowhere
+          └─ top_up_group ── which of its groups were handed on, and to which campaign
 """
 
 from __future__ import annotations
@@ -40,6 +42,14 @@ campaign = sa.Table(
 )
 sa.Index("campaign_by_store", campaign.c.store_id, campaign.c.created_at, campaign.c.id)
 sa.Index("campaign_by_time", campaign.c.created_at, campaign.c.id)
+_handed_on = sa.text("top_up_of IS NOT NULL")
+sa.Index(
+    "campaign_of_parent",
+    campaign.c.top_up_of,
+    campaign.c.created_at,
+    sqlite_where=_handed_on,
+    postgresql_where=_handed_on,
+)
 _scheduled = sa.text("status = 'scheduled'")
 sa.Index("campaign_scheduled", campaign.c.schedule_at, sqlite_where=_scheduled, postgresql_where=_scheduled)
 _under_way = sa.text("status IN ('running', 'paused', 'reconciling')")
@@ -95,6 +105,8 @@ audience_target = sa.Table(
     sa.Column("reason", Id, nullable=False),  # why it is left out; '' is in
     sa.Column("detail", sa.Text, nullable=False),  # the fact that decided
 )
+
+sa.Index("audience_target_of_group", audience_target.c.chat_id, audience_target.c.campaign_id)
 
 approval = sa.Table(
     "approval",
@@ -159,7 +171,7 @@ owner_task = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
     sa.Column("made_at", Instant),  # when the platform had it
     sa.Column("retries", sa.Integer, nullable=False),  # those that count
-    sa.Column("renewals", sa.Integer, nullable=False),  # of tokens and files, for it
+    sa.Column("renewals", sa.Integer, nullable=False),  # domain.making.Renewed: bits
     sa.Column("looks", sa.Integer, nullable=False),  # for it at the platform, since its last request
     sa.Column("unclear_at", Instant),  # since when a request may have made it; none may where it is empty
     sa.Column(
@@ -215,5 +227,35 @@ campaign_target = sa.Table(
     sa.Column("updated_at", Instant, nullable=False),
 )
 sa.Index("campaign_target_of_task", campaign_target.c.task_id, campaign_target.c.chat_id)
-sa.Index("campaign_target_by_status", campaign_target.c.run_id, campaign_target.c.status)
+sa.Index(
+    "campaign_target_by_outcome",
+    campaign_target.c.run_id,
+    campaign_target.c.status,
+    campaign_target.c.chat_id,
+)
+sa.Index(
+    "campaign_target_of_owner", campaign_target.c.run_id, campaign_target.c.owner, campaign_target.c.chat_id
+)
 sa.Index("campaign_target_of_group", campaign_target.c.chat_id, campaign_target.c.created_at)
+
+run_left_out = sa.Table(
+    "run_left_out",
+    metadata,
+    sa.Column("run_id", Id, primary_key=True),
+    sa.Column("chat_id", Id, primary_key=True),
+    sa.Column("owner", Id, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("reason", Id, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),  # the fact that decided
+)
+
+sa.Index("run_left_out_of_group", run_left_out.c.chat_id)
+
+top_up_group = sa.Table(
+    "top_up_group",
+    metadata,
+    sa.Column("parent_id", Id, primary_key=True),
+    sa.Column("chat_id", Id, primary_key=True),  # in one top-up of a campaign at most
+    sa.Column("campaign_id", Id, nullable=False),
+)
+sa.Index("top_up_group_of_campaign", top_up_group.c.campaign_id)

@@ -44,7 +44,7 @@ class Sync:
 
 
 async def begin(conn: AsyncConnection, now: datetime, *, by: str, whole: bool) -> Sync:
-    """The sync under way, or a new one."""
+    """The sync under way, or a new one; locked until the end of the transaction."""
     values = {
         "id": new_id(),
         "status": SyncStatus.RUNNING.value,
@@ -61,16 +61,16 @@ async def begin(conn: AsyncConnection, now: datetime, *, by: str, whole: bool) -
     }
     insert = insert_into(dialect_of(conn), group_sync).values(values)
     await conn.execute(insert.on_conflict_do_nothing())
-    found = await running(conn)
+    found = await running(conn, lock=True)
     if found is None:  # the other one ended between the two statements
         return await begin(conn, now, by=by, whole=whole)
     return found
 
 
-async def running(conn: AsyncConnection) -> Sync | None:
-    """The sync that is under way."""
+async def running(conn: AsyncConnection, *, lock: bool = False) -> Sync | None:
+    """The sync that is under way; with *lock* nobody changes what it is to do until the transaction ends."""
     query = sa.select(group_sync).where(group_sync.c.status == SyncStatus.RUNNING.value)
-    row = (await conn.execute(query)).mappings().one_or_none()
+    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     return None if row is None else _sync(row)
 
 

@@ -24,6 +24,7 @@ from services.campaign.domain.groups import (
 )
 from services.campaign.store.group_tables import customer_group, group_change
 from shared.db.rows import dialect_of, insert_rows, pack
+from shared.db.types import Instant
 from shared.ids import new_id
 from shared.values import value_class
 
@@ -113,7 +114,7 @@ async def owe(conn: AsyncConnection, sync_id: str, chat_ids: Collection[str], no
     t = customer_group
     values = {
         "sync_id": sync_id,
-        "read_due_at": sa.func.coalesce(t.c.read_due_at, now),
+        "read_due_at": sa.func.coalesce(t.c.read_due_at, _at(now)),
         "read_rank": sa.case((t.c.read_due_at.is_(None), _SYNC), else_=t.c.read_rank),
         "read_attempts": 0,
     }
@@ -123,29 +124,25 @@ async def owe(conn: AsyncConnection, sync_id: str, chat_ids: Collection[str], no
 async def owe_all(conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime) -> None:
     """All that are here are to be read before the sync, which began at *begun_at*, is done."""
     t = customer_group
-    values = {"sync_id": sync_id, "read_due_at": sa.func.coalesce(t.c.read_due_at, now), "read_attempts": 0}
+    values = {
+        "sync_id": sync_id,
+        "read_due_at": sa.func.coalesce(t.c.read_due_at, _at(now)),
+        "read_attempts": 0,
+    }
     unread = t.c.read_at.is_(None) | (t.c.read_at <= begun_at)
     await conn.execute(sa.update(t).where(t.c.gone_reason == "", unread).values(values))
 
 
-async def unlisted(
-    conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime, limit: int = _CHUNK
-) -> int:
-    """Mark up to *limit* that the sync, which began at *begun_at*, did not list; how many there were.
+async def owe_unlisted(conn: AsyncConnection, sync_id: str, begun_at: datetime, now: datetime) -> None:
+    """Those that the sync, which began at *begun_at*, did not list are to be read, before all others.
 
-    Whether they are dismissed or merely out of range their reading tells, which they are owed once.
+    None of them counts as gone for that alone: a list that left out by mistake half of what there is would take it from
+    every campaign under way.
     """
     t = customer_group
-    query = (
-        sa.select(t.c.chat_id)
-        .where(t.c.gone_reason == "", t.c.seen_in != sync_id, t.c.first_seen_at < begun_at)
-        .limit(limit)
-    )
-    found = list((await conn.execute(query)).scalars())
-    for chat_id in found:
-        await mark_gone(conn, chat_id, GoneReason.NOT_IN_RANGE, now)
-    await owe(conn, sync_id, found, now)
-    return len(found)
+    values = {"sync_id": sync_id, "read_due_at": now, "read_rank": _HINT, "read_attempts": 0}
+    missing = (t.c.gone_reason == "", t.c.seen_in != sync_id, t.c.first_seen_at < begun_at)
+    await conn.execute(sa.update(t).where(*missing).values(values))
 
 
 async def mark_gone(conn: AsyncConnection, chat_id: str, reason: GoneReason, now: datetime) -> None:
@@ -175,7 +172,7 @@ async def hint(conn: AsyncConnection, chat_id: str, now: datetime) -> None:
     await change(
         conn,
         chat_id,
-        read_due_at=sa.case((due_at <= soon, due_at), else_=soon),
+        read_due_at=sa.case((due_at <= soon, due_at), else_=_at(soon)),
         read_rank=_HINT,
         read_attempts=0,
         hinted_at=now,
@@ -223,7 +220,7 @@ async def put_off(conn: AsyncConnection, due: Due, until: datetime, errcode: int
     await change(
         conn,
         due.chat_id,
-        read_due_at=sa.case((_unhinted(due), until), else_=t.c.read_due_at),
+        read_due_at=sa.case((_unhinted(due), _at(until)), else_=t.c.read_due_at),
         read_attempts=due.attempts + 1,
         read_errcode=errcode,
     )
@@ -243,7 +240,7 @@ async def settle(
     await change(
         conn,
         due.chat_id,
-        read_due_at=sa.case((answered, sa.null()), else_=now + SETTLES),
+        read_due_at=sa.case((answered, sa.null()), else_=_at(now + SETTLES)),
         read_attempts=0,
         read_error=error,
         read_errcode=errcode,
@@ -338,6 +335,11 @@ def backoff(attempts: int) -> timedelta:
 def is_early(due: Due, now: datetime) -> bool:
     """Whether what was read at *now* may be older than the change that was told of."""
     return due.hinted_at is not None and now - due.hinted_at < SETTLES
+
+
+def _at(instant: datetime) -> sa.ColumnElement[datetime]:
+    """As a value inside an expression, which would else have the database's own type: not ours, on SQLite."""
+    return sa.literal(instant, Instant())
 
 
 def _unhinted(due: Due) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -68,23 +69,50 @@ async def mark(
 
 
 async def page(
-    conn: AsyncConnection, run_id: str, statuses: Collection[TargetStatus], after: str, limit: int
+    conn: AsyncConnection,
+    run_id: str,
+    statuses: Collection[TargetStatus],
+    after: str,
+    limit: int,
+    *,
+    owner: str = "",
 ) -> list[Target]:
-    """Groups of a run by chat id, those behind *after*; of all states where none is named."""
+    """Groups of a run by chat id, those behind *after*; of all states where none is named, of *owner* where one is."""
+    t = campaign_target.c
+    query = _TARGETS.where(t.run_id == run_id, t.chat_id > after).order_by(t.chat_id).limit(limit)
+    if statuses:
+        query = query.where(t.status.in_(sorted(one.value for one in statuses)))
+    if owner:
+        query = query.where(t.owner == owner)
+    return [_target(row) for row in (await conn.execute(query)).mappings()]
+
+
+async def of_task(conn: AsyncConnection, task_id: str) -> list[Target]:
+    """The groups of a task by chat id."""
+    query = _TARGETS.where(campaign_target.c.task_id == task_id).order_by(campaign_target.c.chat_id)
+    return [_target(row) for row in (await conn.execute(query)).mappings()]
+
+
+async def get(conn: AsyncConnection, run_id: str, chat_id: str) -> Target | None:
+    """One group of a run."""
+    t = campaign_target.c
+    query = _TARGETS.where(t.run_id == run_id, t.chat_id == chat_id)
+    row = (await conn.execute(query)).mappings().one_or_none()
+    return None if row is None else _target(row)
+
+
+def _targets() -> sa.Select[Any]:
     t, k = campaign_target.c, owner_task.c
     columns = (
         t.chat_id, t.name, t.owner, t.task_id, k.status.label("task_status"), k.msgid, t.status, t.raw_status,
         t.reason, t.errcode, t.error, sa.func.coalesce(k.hold_reason, "").label("hold_reason"), k.made_at,
         t.sent_at, t.updated_at,
     )  # fmt: skip
-    query = (
-        sa.select(*columns)
-        .join_from(campaign_target, owner_task, k.id == t.task_id)
-        .where(t.run_id == run_id, t.chat_id > after)
-        .order_by(t.chat_id)
-        .limit(limit)
-    )
-    if statuses:
-        query = query.where(t.status.in_(sorted(one.value for one in statuses)))
-    rows = (await conn.execute(query)).mappings()
-    return [Target(**{**row, "status": TargetStatus(row["status"])}) for row in rows]
+    return sa.select(*columns).join_from(campaign_target, owner_task, k.id == t.task_id)
+
+
+_TARGETS: Final = _targets()
+
+
+def _target(row: Any) -> Target:
+    return Target(**{**row, "status": TargetStatus(row["status"])})

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.campaign.domain.brake import LOOKED_AT, OWN_CHECK, Ended
-from services.campaign.domain.making import Tries
+from services.campaign.domain.brake import LOOKED_AT, OWN_REASONS, Ended
+from services.campaign.domain.making import Renewed, Tries
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.store.campaign_tables import (
     CREATING,
@@ -104,7 +104,7 @@ def claimed(row: Any) -> Claimed:
         row["canary"],
         row["lane"],
         row["attempt_no"],
-        Tries(row["retries"], row["renewals"], row["looks"]),
+        Tries(row["retries"], Renewed(row["renewals"]), row["looks"]),
         row["unclear_at"],
         row["take_first"],
         row["created_at"],
@@ -230,10 +230,11 @@ async def _put(conn: AsyncConnection, chosen: Any, **values: Any) -> None:
 
 
 async def cancel(conn: AsyncConnection, campaign_id: str, now: datetime) -> None:
-    """End the tasks and targets of which certainly nothing left."""
+    """End the tasks and targets of which certainly nothing left; a dry run goes on, since it sends nothing."""
     t, g = owner_task, campaign_target
     clear = (
         t.c.campaign_id == campaign_id,
+        ~t.c.dry,
         t.c.status.in_((PENDING, DEFERRED)),
         t.c.unclear_at.is_(None),
     )
@@ -247,7 +248,8 @@ async def cancel(conn: AsyncConnection, campaign_id: str, now: datetime) -> None
     ids = list(await conn.scalars(ended.returning(t.c.id)))
     for some in some_of(ids, 1000):
         gone = sa.update(g).where(g.c.task_id.in_(some), g.c.status == TargetStatus.PLANNED.value)
-        await conn.execute(gone.values(status=TargetStatus.CANCELLED.value, updated_at=now))
+        values = {"status": TargetStatus.CANCELLED.value, "reason": "campaign_cancelled", "updated_at": now}
+        await conn.execute(gone.values(values))
 
 
 # --- requests --------------------------------------------------------------------------------------------
@@ -304,9 +306,9 @@ async def last_ended(conn: AsyncConnection, run_id: str, since: datetime | None)
     ended = (TaskStatus.CREATED.value, TaskStatus.REFUSED.value, TaskStatus.UNKNOWN.value)
     query = sa.select(t.c.status, t.c.reason).where(t.c.run_id == run_id, t.c.status.in_(ended))
     if since is not None:
-        query = query.where(t.c.updated_at > since)
+        query = query.where(t.c.updated_at >= since)
     rows = await conn.execute(query.order_by(t.c.updated_at.desc()).limit(LOOKED_AT))
-    return [Ended(TaskStatus(row.status), own_check=row.reason == OWN_CHECK) for row in rows]
+    return [Ended(TaskStatus(row.status), own_check=row.reason in OWN_REASONS) for row in rows]
 
 
 @value_class
@@ -320,7 +322,7 @@ class CanaryTask:
     @property
     def ended(self) -> Ended:
         """For the brake."""
-        return Ended(self.status, own_check=self.reason == OWN_CHECK)
+        return Ended(self.status, own_check=self.reason in OWN_REASONS)
 
 
 async def canary(conn: AsyncConnection, run_id: str) -> list[CanaryTask]:

@@ -73,20 +73,32 @@ class Approving:
                 found = await looked_at(conn, campaign_id)
                 return await approvals.snapshot(conn, found.id, found.version)
             campaign = await held(conn, campaign_id, expected)
-            check_move(campaign.status, Status.PENDING_APPROVAL)
-            _check_sayable(campaign, now)
-            if hits := await self._permitting.hits(conn, campaign):
-                refuse_hits(hits)
-            frozen = await self._freeze(conn, campaign, now)
-            await self._moving.move(conn, campaign, Status.PENDING_APPROVAL, now, by=current().subject)
+            frozen = await self.put_forward(conn, campaign, now, by=current().subject)
             await self._note(conn, once, campaign, frozen.content_hash, now)
             return frozen
 
         # A repeat may find a newer version, of which nothing is frozen.
         return await self._database.transact(write) or Snapshot("", "", 0, 0, self._clock.now())
 
-    async def _freeze(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> Snapshot:
-        chosen = await self._groups.select(conn, campaign.store_id, campaign.spec.audience, now)
+    async def put_forward(
+        self, conn: AsyncConnection, campaign: Kept, now: datetime, *, by: str, as_of: datetime | None = None
+    ) -> Snapshot:
+        """The same, of a campaign that is held, as *by* wants; its groups are judged as they will be at *as_of*.
+
+        Whoever calls tells the audit log, where a person did it. Nothing is written before the last refusal.
+        """
+        check_move(campaign.status, Status.PENDING_APPROVAL)
+        _check_sayable(campaign, now)
+        if hits := await self._permitting.hits(conn, campaign):
+            refuse_hits(hits)
+        frozen = await self._freeze(conn, campaign, now, as_of or now)
+        await self._moving.move(conn, campaign, Status.PENDING_APPROVAL, now, by=by)
+        return frozen
+
+    async def _freeze(
+        self, conn: AsyncConnection, campaign: Kept, now: datetime, as_of: datetime
+    ) -> Snapshot:
+        chosen = await self._groups.select(conn, campaign.store_id, campaign.spec.audience, as_of)
         if not chosen.included:
             raise Conflict(
                 "AUDIENCE_EMPTY",

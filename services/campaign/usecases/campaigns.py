@@ -33,6 +33,7 @@ CREATED: Final = "created"
 EDITED: Final = "edited"
 AI_TEXT: Final = "ai_text"
 PLAYBOOK: Final = "playbook"
+TOP_UP: Final = "top_up"
 BANNED_WORDS: Final = 200
 """Most words of one campaign."""
 
@@ -60,6 +61,10 @@ class Origin:
     playbook: str = ""
     editor: str = ""
     """Empty: whoever calls."""
+    top_up_of: str = ""
+    """The campaign whose remaining groups it is for."""
+    authors: Collection[str] = ()
+    """Who wrote what it was copied from: none of them can approve it either."""
 
 
 class Campaigns:
@@ -103,23 +108,28 @@ class Campaigns:
     ) -> Kept:
         """Write a new campaign whose spec was checked (``check``), in the caller's transaction. Raises Invalid."""
         editor = origin.editor or current().subject
+        others = sorted(set(origin.authors) - {editor, ""})
         kept = Kept(
             id=new_id(),
             store_id=store_id,
             status=Status.DRAFT,
-            version=1,
+            version=len(others) + 1,
             reason="",
             created_by=editor,
-            top_up_of="",
+            top_up_of=origin.top_up_of,
             playbook=origin.playbook,
             traceparent=current_traceparent(),
             created_at=now,
             updated_at=now,
             started_at=None,
             finished_at=None,
-            spec=await self._bound(conn, store_id, spec),
+            spec=await self.bound(conn, store_id, spec),
         )
         await campaigns.add(conn, kept, editor=editor, how=origin.how)
+        for version, other in enumerate(others, 1):
+            await campaigns.add_version(
+                conn, kept.id, version, kept.spec, editor=other, how=origin.how, now=now
+            )
         return kept
 
     async def update(
@@ -172,7 +182,7 @@ class Campaigns:
             raise Overtaken("VERSION_CONFLICT", text, version=held.version)
         wanted = change(held.spec)
         self.check(wanted, held.spec)
-        spec = await self._bound(conn, held.store_id, wanted)
+        spec = await self.bound(conn, held.store_id, wanted)
         if spec.document() == held.spec.document():
             return held.version
         # Each of those whose edit it is writes a version: none of them can approve what comes of it.
@@ -229,8 +239,11 @@ class Campaigns:
         if spec.schedule_at is not None and later and spec.schedule_at <= self._clock.now():
             raise Invalid.field("spec.schedule_time", "is over already")
 
-    async def _bound(self, conn: AsyncConnection, store_id: str, spec: Spec) -> Spec:
-        """*spec* with the digests of the materials that it shows and the words of its tone. Raises Invalid for what it says, or names in vain."""
+    async def bound(self, conn: AsyncConnection, store_id: str, spec: Spec) -> Spec:
+        """*spec* with the digests of the materials that it shows and the words of its tone.
+
+        Raises Invalid for what it says, or names in vain.
+        """
         banned = spec.banned_words
         if spec.tone:
             tone = await tones.find(conn, store_id, spec.tone)

@@ -66,16 +66,18 @@ class Candidates:
             if held is None or (stores is not None and held.store_id not in stores):
                 raise absent()
             set_id = new_id()
-            await self._add(conn, set_id, held, wish, now)
+            await self.add(conn, set_id, held, wish, current().subject, now)
             await once.finish(conn, set_id.encode())
             told = {"candidate_set_id": set_id, "version": held.version}
             await self._audit.record(conn, NewEntry(once.name, held.id, held.store_id, detail=told), now)
-            self._database.wakeups.notify(conn, WAKEUP)
             return await _there(conn, set_id, stores)
 
         return await self._database.transact(write)
 
-    async def _add(self, conn: AsyncConnection, set_id: str, held: Kept, wish: Wish, now: datetime) -> None:
+    async def add(
+        self, conn: AsyncConnection, set_id: str, held: Kept, wish: Wish, by: str, now: datetime
+    ) -> None:
+        """Have words be written for a campaign that is held, as *by* wants. Raises Conflict, Invalid."""
         check_editable(held)
         if not held.spec.theme.strip():
             raise Invalid.field("campaign_id", "the campaign has no theme to write about; set spec.theme")
@@ -92,8 +94,8 @@ class Candidates:
             max_chars=wish.max_chars,
             language_rules=wish.language_rules,
         )
-        who = current().subject
-        await store.add(conn, set_id, held.store_id, held.id, held.version, asked, who, now)
+        await store.add(conn, set_id, held.store_id, held.id, held.version, asked, by, now)
+        self._database.wakeups.notify(conn, WAKEUP)
 
     async def get(self, set_id: str, stores: Collection[str] | None) -> KeptSet:
         """One set. Raises NotFound."""

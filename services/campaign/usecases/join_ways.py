@@ -7,12 +7,13 @@ twice without having decided to. A way nobody was shown the picture of does no h
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain import join_way as domain
@@ -35,6 +36,8 @@ from shared.wecom.client import WeComClient
 from shared.wecom.customer import UNKNOWN_WAY, CustomerApi, JoinWayMade, JoinWaySpec
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
+
+T = TypeVar("T")
 
 STAYS: Final = (timedelta(days=1), timedelta(days=7), timedelta(days=30))
 """Lengths of stay that retention is told for."""
@@ -77,7 +80,7 @@ class JoinWays:
         """
         domain.check(spec)
         api = await api_of(self._credentials, self._wecom)
-        way, fresh = await self._database.transact(lambda conn: self._begin(conn, store_id, spec, once))
+        way, fresh = await self._settled(lambda conn: self._begin(conn, store_id, spec, once))
         if not fresh:
             return way
         made = await self._ask(api, spec)
@@ -291,7 +294,7 @@ class JoinWays:
             outcome = await api.update_join_way(way.config_id, spec)
         if outcome.state is not State.ACCEPTED:
             raise refusal(outcome)
-        await self._database.transact(lambda conn: self._updated(conn, way, spec, once))
+        await self._settled(lambda conn: self._updated(conn, way, spec, once))
         return await self.get(way.id, None)
 
     async def _updated(self, conn: AsyncConnection, way: Way, spec: JoinWaySpec, once: Once) -> None:
@@ -328,6 +331,13 @@ class JoinWays:
         if outcome.retry_class is RetryClass.REFRESH:
             outcome = await api.delete_join_way(way.config_id)
         return counted(self._numbers, f"groupchat/{call}", outcome)
+
+    async def _settled(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do *work*; once more where another way took the state between the look for it and the write."""
+        try:
+            return await self._database.transact(work)
+        except IntegrityError:
+            return await self._database.transact(work)
 
     async def _is_done(self, once: Once) -> bool:
         """Whether the call with this key was done; the key is not taken by asking."""

@@ -21,6 +21,7 @@ from services.campaign.pipeline.moving import Moving
 from services.campaign.pipeline.permitting import Permitting, refuse, refuse_live
 from services.campaign.pipeline.ports import Follow, Start
 from services.campaign.pipeline.scheduling import WAKEUP
+from services.campaign.store import approvals, reporting
 from services.campaign.store.campaigns import Kept
 from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
@@ -89,7 +90,11 @@ class Running:
             else:
                 ran = Ran(await self._for_show(conn, campaign, now), dry=True)
             await once.finish(conn, orjson.dumps({"run_id": ran.run_id, "dry": ran.dry}))
-            detail = {"version": campaign.version, "run_id": ran.run_id, "dry": ran.dry}
+            detail: dict[str, object] = {"version": campaign.version, "run_id": ran.run_id, "dry": ran.dry}
+            frozen = await approvals.snapshot(conn, campaign.id, campaign.version) if live else None
+            if frozen is not None:
+                # What goes to whom from here on, by itself or at its time; nothing else can.
+                detail |= {"content_hash": frozen.content_hash, "groups": frozen.included}
             await self._note(conn, once, campaign, now, detail)
             return ran
 
@@ -107,7 +112,7 @@ class Running:
                 excluded=len(chosen.selection.excluded),
             )
         pairs = [(group.chat_id, group.owner) for group in chosen.selection.included]
-        return await self._start.plan(
+        run_id = await self._start.plan(
             conn,
             campaign,
             dry=True,
@@ -116,6 +121,9 @@ class Running:
             by=current().subject,
             now=now,
         )
+        # Its report tells of them like that of a real run, whose groups are frozen.
+        await reporting.leave_out(conn, run_id, chosen.selection.excluded)
+        return run_id
 
     async def _for_good(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> str:
         if not self._live:
@@ -203,6 +211,8 @@ class Running:
         await self._moving.move(conn, campaign, after, now, by=by, reason=reason, comment=comment)
         if after is Status.CANCELLED:
             await self._start.stop(conn, campaign.id, now)
+        if after is Status.RUNNING:
+            await self._start.resumed(conn, campaign.id, now)
         await self._follow.run_changed(conn, campaign.id, now)
 
     async def _check_consent(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> None:

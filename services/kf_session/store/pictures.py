@@ -68,7 +68,7 @@ class Pictures:
 
     def __init__(self, dialect: DialectName) -> None:
         self._dialect = dialect
-        self._queue = DueQueue(
+        self.queue = DueQueue(
             dialect,
             picture,
             running=UPLOADING,
@@ -89,7 +89,7 @@ class Pictures:
             "failure": "",
             "created_at": now,
             "updated_at": now,
-            **self._queue.ready(NORMAL, now),
+            **self.queue.ready(NORMAL, now),
         }
         new = insert_into(self._dialect, picture).values(row)
         # Whoever uploads what was kept before finds the epoch raised, and changes nothing.
@@ -105,9 +105,9 @@ class Pictures:
 
     async def claim(self, conn: AsyncConnection, owner: str, now: datetime, lease: timedelta) -> Held | None:
         """One that is due, first those whose holder is gone."""
-        await self._queue.promote(conn, now)
-        taken = await self._queue.expired(conn, owner, now, lease, 1)
-        taken = taken or await self._queue.claim(conn, owner, now, lease, 1)
+        await self.queue.promote(conn, now)
+        taken = await self.queue.expired(conn, owner, now, lease, 1)
+        taken = taken or await self.queue.claim(conn, owner, now, lease, 1)
         return _held(taken[0]) if taken else None
 
     async def uploaded(
@@ -118,7 +118,7 @@ class Pictures:
         known = {"media_id": media_id, "expires_at": end, "failure": "", "updated_at": now}
         due = end - words.RENEWED
         settlement = Settlement(held.id, held.epoch, DEFERRED, 0, due, "alive", known)
-        if not await self._queue.settle(conn, [settlement]):
+        if not await self.queue.settle(conn, [settlement]):
             return False
         waits = sa.update(push).where(push.c.status == DEFERRED, push.c.hold_reason.in_(words.REASONS))
         if held.store_id != EVERY_STORE:
@@ -135,7 +135,7 @@ class Pictures:
         known = {"media_id": held.media_id, "expires_at": held.expires_at}
         extra = {**known, "failure": failure, "updated_at": now}
         settlement = Settlement(held.id, held.epoch, DEFERRED, held.failures + 1, due, "failed", extra)
-        return bool(await self._queue.settle(conn, [settlement]))
+        return bool(await self.queue.settle(conn, [settlement]))
 
 
 async def find(conn: AsyncConnection, store_id: str, name: str, now: datetime) -> Found:

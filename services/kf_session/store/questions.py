@@ -60,7 +60,8 @@ class Kept:
 
 
 @cache
-def _queue(dialect: DialectName) -> DueQueue:
+def queue(dialect: DialectName) -> DueQueue:
+    """Questions that are to be asked."""
     return DueQueue(dialect, question, running=ASKING, settle_columns=("outcome", "updated_at"))
 
 
@@ -87,7 +88,7 @@ async def ask(
         "outcome": "",
         "created_at": now,
         "updated_at": now,
-        **_queue(dialect).ready(_RANKS[kind], now),
+        **queue(dialect).ready(_RANKS[kind], now),
     }
     new = insert_into(dialect, question).values(row)
     names = ("fingerprint", "push_id", "outcome", "created_at", "updated_at", "status", "due_at", "rank")
@@ -116,11 +117,11 @@ async def drop(conn: AsyncConnection, match_id: str, kind: Kind) -> None:
 
 async def claim(conn: AsyncConnection, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Held]:
     """At most *limit* that are due, first those whose holder is gone."""
-    queue = _queue(dialect_of(conn))
-    await queue.promote(conn, now)
-    taken = list(await queue.expired(conn, owner, now, lease, limit))
+    line = queue(dialect_of(conn))
+    await line.promote(conn, now)
+    taken = list(await line.expired(conn, owner, now, lease, limit))
     if len(taken) < limit:
-        taken += await queue.claim(conn, owner, now, lease, limit - len(taken))
+        taken += await line.claim(conn, owner, now, lease, limit - len(taken))
     return [_held(row) for row in taken]
 
 
@@ -128,14 +129,14 @@ async def finish(conn: AsyncConnection, held: Held, outcome: str, now: datetime)
     """It is over. False: the lease is lost."""
     extra = {"outcome": outcome, "updated_at": now}
     end = Settlement(held.id, held.epoch, DONE, held.tries + 1, extra=extra)
-    return bool(await _queue(dialect_of(conn)).settle(conn, [end]))
+    return bool(await queue(dialect_of(conn)).settle(conn, [end]))
 
 
 async def put_off(conn: AsyncConnection, held: Held, why: str, until: datetime, now: datetime) -> bool:
     """It is asked once more at *until*. False: the lease is lost."""
     extra = {"outcome": "", "updated_at": now}
     later = Settlement(held.id, held.epoch, DEFERRED, held.tries + 1, until, why, extra)
-    return bool(await _queue(dialect_of(conn)).settle(conn, [later]))
+    return bool(await queue(dialect_of(conn)).settle(conn, [later]))
 
 
 async def bring_back(conn: AsyncConnection, now: datetime, lease: timedelta) -> None:

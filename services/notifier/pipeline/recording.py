@@ -155,6 +155,11 @@ class Recorder:
                 self._rests.note(one.job.credential, one.next.rest_until)
         self._breakers.note(changes)
         self._measure(settled, kept)
+        for finished in batch:
+            if finished.outcome is not None:
+                channel = finished.job.channel.partition(":")[0]
+                seconds = (finished.finished_at - finished.started_at).total_seconds()
+                self._numbers.observe(metrics.ATTEMPT_SECONDS, seconds, service="notifier", channel=channel)
         self._on_settled([one.job.delivery_id for one in settled])
 
     async def _write(

@@ -31,6 +31,7 @@ TABLES = (
     fact_tables.note,
     fact_tables.task,
     result_tables.clue,
+    result_tables.member_news,
 )
 
 
@@ -47,7 +48,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
 async def put(
     database: Database, kind: Kind, *given: Fact, store_id: str = STORE, now: datetime = NOW
 ) -> int:
-    return await database.transact(lambda conn: facts.save(conn, store_id, kind, given, now))
+    return len(await database.transact(lambda conn: facts.save(conn, store_id, kind, given, now)))
 
 
 def apps() -> Mapping[str, AppDefinition]:

@@ -50,10 +50,10 @@ def test_what_ships_is_a_job_in_chinese_with_views_there_are_and_a_schema_that_i
     assert json.dumps(app.schema, ensure_ascii=False, separators=(",", ":")) in text
 
 
-def test_eleven_applications_ship():
+def test_twelve_applications_ship():
     assert list(apps()) == [
         "app2_finance", "app2a_finance_area", "app3_clue", "app4_analysis", "app5_tactics", "app6_note",
-        "app7_customer", "app8_consolidation", "customer_campaign", "kf_match_score", "kf_match_text",
+        "app7_customer", "app8_consolidation", "chat", "customer_campaign", "kf_match_score", "kf_match_text",
     ]  # fmt: skip
 
 

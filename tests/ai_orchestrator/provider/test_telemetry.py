@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +15,7 @@ from shared.clock import ManualClock
 from shared.telemetry import traces
 from shared.telemetry.metrics import Metrics
 from tests.ai_orchestrator.provider.door import Door, provider
+from tests.e2e.harness import eventually
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -63,7 +66,10 @@ async def test_a_call_is_a_span_of_its_trace_without_what_was_said(door: Door, s
         "server.port": int(door.sandbox.url.rpartition(":")[2]),
     }
     assert failed.status.status_code is StatusCode.ERROR
-    assert dict(failed.attributes or {})["error.type"] == "InternalError"
+    wrong = dict(failed.attributes or {})
+    assert (wrong["error.type"], wrong["http.response.status_code"]) == ("InternalError", 500)
+    assert "" not in wrong.values()
+    assert not any("messages" in name for name in (*told, *wrong))
     calls = await door.calls()
     assert [call["traceparent"] for call in calls] == [PARENT, None, PARENT]
 
@@ -77,7 +83,25 @@ async def test_what_was_said_is_in_the_span_when_it_is_wanted(
     told = dict(span.attributes or {})
     assert "来了" in str(told["gen_ai.input.messages"])
     assert "13812345678" not in str(told)
-    assert '"role":"assistant"' in str(told["gen_ai.output.messages"])
+    (said,) = json.loads(str(told["gen_ai.output.messages"]))
+    assert (said["role"], said["finish_reason"], said["parts"][0]["type"]) == ("assistant", "stop", "text")
+
+
+async def test_a_call_that_is_broken_off_is_a_span_that_says_so(door: Door, spans: Spans) -> None:
+    await door.sandbox.fault(path="/api/v1/*", latency_ms=10_000)
+    call = asyncio.create_task(door.ask("你好", traceparent=PARENT))
+
+    async def arrived() -> bool:
+        return await door.seen() == 1
+
+    await eventually(arrived)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    (span,) = spans.close()
+    told = dict(span.attributes or {})
+    assert (span.status.status_code, told["error.type"]) == (StatusCode.ERROR, "cancelled")
+    assert "gen_ai.response.id" not in told
 
 
 async def test_figures_count_time_tokens_and_failures(door: Door, manual_clock: ManualClock) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +19,7 @@ from services.ai_orchestrator.domain.call import Call, CallProblem, Completion, 
 from services.ai_orchestrator.domain.definitions import AppDefinition, Subject
 from services.ai_orchestrator.domain.gating import Granted, Refusal, Refused, Wish
 from services.ai_orchestrator.domain.material import Input, Material, Prompt
+from services.ai_orchestrator.domain.planning import Site
 from services.ai_orchestrator.pipeline.book import Book
 from services.ai_orchestrator.pipeline.ports import Alerts, Bad, Gates, RunEnded
 from services.ai_orchestrator.runs_side import Neighbours, RunsSide
@@ -331,15 +333,25 @@ class Replica:
         book: Book | None = None,
         gates: Gates | None = None,
         alerts: Alerts | None = None,
+        zones: Mapping[str, ZoneInfo] | None = None,
         **env: str,
     ) -> None:
-        """*gates* and *alerts* instead of the world's; *env* are settings."""
+        """*gates* and *alerts* instead of the world's; *zones* are the active stores'; *env* are settings."""
         self.database, self.world, self.clock = database, world, clock
         self.book = book or Book(apps(), load_chains())
         settings = load({"REACH_AI_STEP_LIMIT": "60s", **env})
         near = Neighbours(
             world, gates or world, world, _Kept(world), alerts or world, world.announce, world.learn
         )
+        if zones is not None:
+
+            async def site(conn: AsyncConnection, store_id: str) -> Site:
+                return Site(zones[store_id])
+
+            async def stores(conn: AsyncConnection, now: datetime) -> Mapping[str, ZoneInfo]:
+                return zones
+
+            near = replace(near, sites=site, stores=stores)
         audit = AuditLog(database.dialect, SecretKey(b"k" * 32))
         self.side = RunsSide(
             database, self.book, settings, audit, clock, Metrics(), owner, near, lease=timedelta(seconds=10)

@@ -248,7 +248,7 @@ async def test_an_app_on_demand_takes_no_shut_gate_for_an_answer(
     async def ask(**more: Any) -> Any:
         wait = timedelta(seconds=5)
         asking = asyncio.create_task(
-            replica.runs.run_app("app3_clue", Subject(STORE, "m1"), once=NO_KEY, wait=wait, **more)
+            replica.side.single.run("app3_clue", Subject(STORE, "m1"), once=NO_KEY, wait=wait, **more)
         )
         while not asking.done():
             await replica.turn()
@@ -270,7 +270,7 @@ async def test_an_app_on_demand_takes_no_shut_gate_for_an_answer(
         assert caught.value.reason == refusal.value.upper()
         assert caught.value.retry_after == timedelta(seconds=30)
     assert len(world.calls) == 2
-    prompt = await replica.runs.dry_run("app3_clue", Subject(STORE, "m1"))
+    prompt = await replica.side.single.dry_run("app3_clue", Subject(STORE, "m1"))
     assert '"facts": 1' in prompt.text
     assert len(await replica.rows(attempt)) == 2
 
@@ -290,7 +290,7 @@ async def test_an_app_is_asked_for_what_it_is_about(
     replica: Replica, app_type: str, subject: Subject, says: str
 ) -> None:
     with pytest.raises(Invalid, match=says):
-        await replica.runs.dry_run(app_type, subject)
+        await replica.side.single.dry_run(app_type, subject)
 
 
 async def test_a_cancelled_run_breaks_its_call_off(

@@ -16,9 +16,8 @@ from services.ai_orchestrator.domain.call import Call, Count, Tokens
 from services.ai_orchestrator.domain.definitions import Subject
 from services.ai_orchestrator.domain.gating import Refusal
 from services.ai_orchestrator.domain.lifecycle import StepStatus
-from services.ai_orchestrator.pipeline.prewarming import Prewarming
 from services.ai_orchestrator.store import runs
-from services.ai_orchestrator.store.run_tables import attempt, chain_run, step_run
+from services.ai_orchestrator.store.run_tables import attempt, step_run
 from shared.clock import ManualClock
 from shared.db.engine import Database
 from tests.ai_orchestrator.runs.bench import NOON, STORE, Replica, World, problem, shut
@@ -240,26 +239,6 @@ async def test_prewarm_waits_for_room_instead_of_burning_through(
     world.shut.clear()
     await replica.until_idle()
     assert (await replica.run(run_id))["status"] == "completed"
-
-
-async def test_the_schedule_prepares_each_active_store_once_a_day_and_catches_up(
-    replica: Replica, world: World, clock: ManualClock
-) -> None:
-    await replica.trigger(store="s1")
-    await replica.trigger(store="s2", member="m9")
-    prewarming: Prewarming = replica.side.prewarming
-    assert len(await prewarming.look()) == 2  # it is noon, and 10:00 was missed
-    assert await prewarming.look() == []
-    assert await Replica(replica.database, world, clock, "b").side.prewarming.look() == []
-    clock.advance(timedelta(hours=21))  # 9:00 the next day
-    assert await prewarming.look() == []
-    clock.advance(timedelta(hours=1))
-    assert len(await prewarming.look()) == 2
-    told = [row for row in await replica.rows(chain_run) if row.prewarm]
-    assert {(row.store_id, row.day) for row in told} == {
-        (store, day) for store in ("s1", "s2") for day in ("2026-03-02", "2026-03-03")
-    }
-    assert (await replica.trigger("dws.completed", NOBODY)).deduplicated
 
 
 async def test_ten_thousand_steps_of_one_store_do_not_stand_before_another(

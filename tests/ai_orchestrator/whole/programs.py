@@ -116,7 +116,7 @@ class Replicas:
 
 
 class Barred:
-    """Tables that nobody else writes for a while: who comes to them stops there."""
+    """Tables that are nobody else's for a while: who comes to them stops there."""
 
     def __init__(
         self, connection: psycopg.AsyncConnection[Any], watcher: psycopg.AsyncConnection[Any]
@@ -138,11 +138,15 @@ class Barred:
 
 
 @asynccontextmanager
-async def barred(replicas: Replicas, *tables: str) -> AsyncIterator[Barred]:
-    """Bar *tables* as long as the block lasts. No longer than the programs wait for a lock: three seconds."""
+async def barred(replicas: Replicas, *tables: str, reading: bool = False) -> AsyncIterator[Barred]:
+    """Bar *tables* to writers, or to readers too, as long as the block lasts.
+
+    No longer than the programs wait for a lock: three seconds.
+    """
+    mode = "ACCESS EXCLUSIVE" if reading else "EXCLUSIVE"
     async with await replicas.connect() as connection, await replicas.connect() as watcher:
         await watcher.set_autocommit(True)
-        await connection.execute(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE".encode())
+        await connection.execute(f"LOCK TABLE {', '.join(tables)} IN {mode} MODE".encode())
         yield Barred(connection, watcher)
         await connection.rollback()
 

@@ -39,7 +39,9 @@ async def _all_shut(club: Club) -> None:
 
     await copy("周末双人套餐")
     await club.world.fault(path="/api/v1/apps/*", errcode="Arrearage", count=1)
-    assert (await refused(copy("生日月")))[0] is grpc.StatusCode.UNAVAILABLE
+    code, error = await refused(copy("生日月"))
+    assert (code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "COPY_REFUSED")
+    assert error.facts["cause"] == "arrears"
     await club.stub.SetBudget(gate_pb2.SetBudgetRequest(store_id=STORE, day_tokens=0))
 
 

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 
 from services.campaign.approval_side import approval_side, permitting
 from services.campaign.domain.campaign import Content, Spec
+from services.campaign.domain.candidates import Asked, Form
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.window import default_window
 from services.campaign.pipeline.moving import Moving
 from services.campaign.pipeline.ports import Group, Hit, Selection
-from services.campaign.store import campaigns
+from services.campaign.store import campaigns, candidates
 from services.campaign.store.approvals import Approval
 from services.campaign.store.campaign_tables import campaign_run
 from services.campaign.store.campaigns import Kept
@@ -94,6 +95,7 @@ class Start:
     def __init__(self) -> None:
         self.planned: list[tuple[str, bool, tuple[str, ...], str]] = []
         self.stopped: list[str] = []
+        self.woken: list[str] = []
 
     async def plan(
         self,
@@ -122,9 +124,17 @@ class Start:
         self.planned.append((held.id, dry, tuple(one.chat_id for one in groups), content_hash))
         return run_id
 
+    async def resumed(self, conn: Any, campaign_id: str, now: datetime) -> None:
+        """Remember it."""
+        self.woken.append(campaign_id)
+
     async def stop(self, conn: Any, campaign_id: str, now: datetime) -> None:
         """Remember it."""
         self.stopped.append(campaign_id)
+
+    async def resumed(self, conn: Any, campaign_id: str, now: datetime) -> None:
+        """Remember it."""
+        self.woken.append(campaign_id)
 
 
 class Follow:
@@ -253,6 +263,15 @@ class House:
             return True
 
         return await self.database.transact(work)
+
+    async def had_written(self, campaign_id: str, by: str) -> None:
+        """Somebody asks an application for words, for the version there is."""
+        wish = Asked(Form.TEXT, "春日", "", "", (), 3, 300, (), "")
+        async with self.database.write() as conn:
+            found = await campaigns.get(conn, campaign_id)
+            assert found is not None
+            now, set_id = self.clock.now(), new_id()
+            await candidates.add(conn, set_id, STORE, campaign_id, found.version, wish, by, now)
 
     async def submit(self, campaign_id: str, by: str = "ann") -> str:
         """Submit it; the hash that an approver would be shown."""

@@ -104,6 +104,25 @@ async def test_neither_who_created_it_nor_any_editor_nor_who_had_it_written_appr
     await house.approve(campaign_id, seen, by="ben")
 
 
+async def test_whoever_had_an_application_write_does_not_approve_words_that_were_copied_by_hand(
+    house: House,
+):
+    house.hire("tom")
+    campaign_id = await house.write(by="ann")
+    await house.had_written(campaign_id, by="tom")
+    seen = await house.submit(campaign_id)
+    await house.had_written(campaign_id, by="ben")  # nothing of that can be in what is submitted
+    await house.edit(campaign_id, by="ann", content=Content("抄来的话"))
+    seen = await house.submit(campaign_id)
+    for author in ("tom", "ben"):
+        await refused(house.approve(campaign_id, seen, by=author), "FOUR_EYES")
+    house.hire("eve")
+    await house.approve(campaign_id, seen, by="eve")
+    await house.run(campaign_id)
+    await house.had_written(campaign_id, by="eve")
+    assert await house.claim(campaign_id, version=2) == ""
+
+
 async def test_an_author_under_another_spelling_is_the_same_person(house: House):
     campaign_id = await house.write(by="ann")
     seen = await house.submit(campaign_id)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from services.campaign.domain.campaign import Content
 from services.campaign.domain.lifecycle import Status
-from services.campaign.store.campaign_tables import campaign, campaign_run
+from services.campaign.store.campaign_tables import campaign, campaign_run, campaign_version
 from shared.clock import ManualClock
 from shared.db.tables import outbox
 from shared.errors import Conflict, Invalid, Unavailable
@@ -127,6 +127,7 @@ async def test_pause_resume_and_cancel_flip_the_state_and_tell_the_neighbours(ho
     assert found.finished_at == house.clock.now()
     assert await house.claim(campaign_id) == "not_running"
     assert house.follow.changed == [campaign_id] * 3
+    assert house.start.woken == [campaign_id]
     await refused(act(house, "cancel", campaign_id), "STATE_INVALID")
 
 
@@ -213,6 +214,41 @@ async def test_a_scheduled_campaign_waits_for_whoever_knows_the_approver_and_is_
     await house.side.scheduling.begin_due()
     found = await house.now(second)
     assert (found.status, found.reason) == (Status.MISSED, "approver_unknown")
+
+
+async def test_a_campaign_whose_rows_cannot_be_read_keeps_no_other_from_beginning(house: House):
+    broken, other = sorted([await scheduled(house), await scheduled(house)])
+    await house.execute(
+        sa.update(campaign_version).where(campaign_version.c.campaign_id == broken).values(spec={"name": "x"})
+    )
+    house.clock.advance(HOUR)
+    assert await house.side.scheduling.begin_due() == 1
+    assert await status(house, other) is Status.RUNNING
+    assert [one[0] for one in house.start.planned] == [other]
+
+
+@pytest.mark.parametrize(("late", "after"), [(15 * 60, Status.RUNNING), (15 * 60 + 1, Status.MISSED)])
+async def test_what_was_due_while_everything_was_down_begins_once_within_the_grace_and_never_behind_it(
+    database_url: str, tmp_path: Path, late: int, after: Status
+):
+    clock, key = ManualClock(NOON), SecretKey.create(tmp_path / "secret.key")
+    database = await opened(database_url)
+    campaign_id = await scheduled(House(database, clock, key))
+    await database.close()
+    clock.advance(HOUR + timedelta(seconds=late))  # nobody is there
+    databases = [await opened(database_url)]
+    if databases[0].dialect == "postgresql":
+        databases.append(await opened(database_url))
+    risen = [House(one, clock, key) for one in databases] * 2
+    moved = await asyncio.gather(*(house.side.scheduling.begin_due() for house in risen))
+    assert sum(moved) == 1
+    found = await risen[0].now(campaign_id)
+    runs = await risen[0].rows(campaign_run)
+    planned = [one for house in risen[: len(databases)] for one in house.start.planned]
+    for one in databases:
+        await one.close()
+    assert found.status is after
+    assert len(runs) == len(planned) == (after is Status.RUNNING)
 
 
 async def test_a_row_that_says_another_time_than_was_approved_begins_nothing(house: House):

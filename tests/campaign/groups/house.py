@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 from reach.campaign.v1 import campaign_service_pb2_grpc
 
-from services.ai_orchestrator.unknowns import NothingUnknown
 from services.campaign import group_service, join_way_service
 from services.campaign.contract import SERVICE
 from services.campaign.group_service import GroupMethods
@@ -31,6 +30,7 @@ from shared.hosting.resources import Resources
 from shared.hosting.service import Service
 from shared.http import Caller
 from shared.ops.part import Part
+from shared.ops.unknowns import NothingUnknown
 from shared.rpc.principal import LOCAL_OPERATOR, acting_as
 from shared.secrets import SecretKey
 from shared.settings import Settings, load
@@ -170,9 +170,12 @@ async def house(world: Sandbox, home: Path, url: str | None = None, **more: str)
     """A house on SQLite, or on PostgreSQL at *url*; *more* are settings."""
     await populate(world)
     await world.freeze()
+    # A minute behind a time of the schedule, whatever the hour is: the next one is nine minutes away.
+    started = await world.now()
+    await world.advance((660 - started.timestamp() % 600) % 600)
     clock = ManualClock(await world.now())
     settings = load(environment(world.url, home, **(SETTINGS | more)))
-    home.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
     place = url or f"sqlite:///{home}/{NAME}.db"
     await asyncio.to_thread(migrate, place, NAME, LOCATIONS)
     database = Database.open(place, schema=NAME)

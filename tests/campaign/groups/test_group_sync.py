@@ -66,7 +66,7 @@ async def test_two_thousand_three_hundred_groups_with_a_fault_on_page_two_are_ea
     assert len(found) == 2300
     assert {row.store_id for row in found.values()} == {"s1", "s2"}
     cursors = [body.get("cursor", "") for body in await calls(room, LIST)]
-    assert cursors[0] == "" and cursors.count("") == 1 and len(set(cursors)) == 3
+    assert (cursors[0], cursors.count(""), len(set(cursors))) == ("", 1, 3)
 
 
 async def test_a_second_sync_reports_what_changed_and_reads_nothing_else(room):

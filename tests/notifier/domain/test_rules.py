@@ -36,6 +36,9 @@ TABLE = {
     "service.quality_issue": ("manager", "high"),
     "ai.alert.created": ("tech_support", "high"),
     "ai.insight.updated": ("", "low"),
+    "campaign.submitted": ("manager", "normal"),
+    "campaign.paused": ("manager", "high"),
+    "campaign.missed": ("manager", "high"),
 }
 
 THE_USERS_WORDS = {
@@ -45,7 +48,7 @@ THE_USERS_WORDS = {
 }
 
 
-def test_there_is_a_preset_for_each_of_the_fourteen_events_and_for_what_ai_chains_say():
+def test_there_is_a_preset_for_each_of_the_fourteen_events_and_for_what_other_services_say():
     assert {
         preset.rule.event_type: (" ".join(preset.rule.roles), preset.rule.priority.word) for preset in ALL
     } == TABLE

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.notifier.pipeline.books import Books
 from services.notifier.pipeline.job import Job
 from services.notifier.pipeline.rests import Rests
-from services.notifier.pipeline.retention import BATCH, Retention
+from services.notifier.pipeline.retention import OldRows
 from services.notifier.store import bins, escalations
 from services.notifier.store.cards import Cards, Sent
 from services.notifier.store.tables import card, delivery, rulebook
@@ -21,10 +21,16 @@ from shared.clock import ManualClock
 from shared.db.engine import Database
 from shared.db.limits import Request, reserve_many
 from shared.limits import Limit
+from shared.ops.retention import BATCH, Retention
 from shared.settings import Limits
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
 from tests.notifier.pipeline.bench import STORE, Replica, arrival, user
+
+
+def _retention(database: Database, clock: ManualClock) -> Retention:
+    horizon = Limits().dedupe_horizon
+    return Retention(database, clock, horizon, [OldRows(horizon).purge])
 
 
 async def test_old_deliveries_go_however_many_open_ones_are_older(
@@ -37,7 +43,7 @@ async def test_old_deliveries_go_however_many_open_ones_are_older(
         await conn.execute(delivery.update().values(status="unknown"))
         await conn.execute(delivery.update().where(delivery.c.id == ids[-1]).values(status="accepted"))
     manual_clock.advance(timedelta(days=15))
-    retention = Retention(replica.database, manual_clock, Limits())
+    retention = _retention(replica.database, manual_clock)
     while await replica.database.transact(retention.tidy):
         pass
     assert [row.id for row in await replica.deliveries()] == ids[:-1]
@@ -91,7 +97,7 @@ async def test_tidying_up_waits_for_others_in_the_order_in_which_they_lock(
         await reserve_many(conn, [wish], manual_clock.now())
         await cards.keep(conn, [sent], manual_clock.now())
     manual_clock.advance(timedelta(days=15))
-    retention, turns = Retention(database, manual_clock, Limits()), []
+    retention, turns = _retention(database, manual_clock), []
 
     async def tidy(conn: AsyncConnection) -> bool:
         turns.append(1)

@@ -109,6 +109,17 @@ class TaskFact:
 Fact = StoreFact | MemberFact | AssistantFact | VisitFact | NoteFact | TaskFact
 
 
+def member_of(fact: Fact) -> str:
+    """Whom it says something of; empty: no member."""
+    match fact:
+        case MemberFact() | NoteFact() | TaskFact():
+            return fact.member_id
+        case VisitFact():
+            return fact.member_id or ""
+        case _:
+            return ""
+
+
 def key_of(fact: Fact) -> str:
     """The fact's id among those of its kind in its store; a store is the only one of its own."""
     match fact:
