@@ -23,10 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.rows import insert_into
 from shared.db.tables import audit_entry, audit_head
-from shared.db.types import DialectName, instant_text
+from shared.db.types import DialectName
 from shared.rpc.principal import current
 from shared.secrets import SecretKey
 from shared.telemetry.traces import current_traceparent
+from shared.text.instants import instant_text
 from shared.values import value_class
 
 GRPC: Final = "grpc"

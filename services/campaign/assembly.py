@@ -19,10 +19,12 @@ from services.campaign.limit_files import load_limits
 from services.campaign.pipeline import group_sync, pacing, reading_pace
 from services.campaign.pipeline.counting import ReceiptCaps
 from services.campaign.pipeline.moving import Moving
+from services.campaign.playbooks_side import playbooks_side
 from services.campaign.reconciling_side import reconciling_side
 from services.campaign.reporting_side import reporting_side
 from services.campaign.sending_side import sending_side
 from services.campaign.service import SERVICE, CampaignServicer
+from services.campaign.store import candidates, follows, tasks
 from services.campaign.writing_side import writing_side
 from shared.audit import AuditLog
 from shared.bus import Incoming
@@ -148,6 +150,7 @@ async def build(resources: Resources) -> Service:
     }
     doctor = Doctor(database, LOCATIONS, clock, groups.checks)
     reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
+    playbooks = playbooks_side(database, groups.selecting, writing, approval, moving, audit, clock, settings)
     servicer = CampaignServicer(
         groups,
         writing,
@@ -155,6 +158,7 @@ async def build(resources: Resources) -> Service:
         sending,
         reconciling,
         reporting,
+        playbooks,
         resources.tokens,
         clock,
         settings.default_store,
@@ -195,6 +199,11 @@ async def build(resources: Resources) -> Service:
             limits=RateDesk(database, limits_of),
             credentials=credentials,
             audit=audit,
+            queues={
+                "candidates": candidates.queue(database.dialect),
+                "follow": follows.queue(database.dialect),
+                "tasks": tasks.queue(database.dialect),
+            },
         ),
         types=(),
         handler=hear,
@@ -204,11 +213,12 @@ async def build(resources: Resources) -> Service:
             **approval.loops,
             **sending.loops,
             **reconciling.loops,
+            **playbooks.loops,
             "retention": Retention(
                 database,
                 clock,
                 settings.limits.dedupe_horizon,
-                [groups.purge, *writing.purges, *reconciling.purges],
+                [groups.purge, *writing.purges, *reconciling.purges, *playbooks.purges],
             ).run,
         },
         drain=drain,

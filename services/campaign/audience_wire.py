@@ -9,8 +9,8 @@ from typing import Any
 from reach.campaign.v1 import audience_pb2 as pb
 
 from services.campaign.domain.audience import DAYS, GROUPS, WORDS
-from shared.db.types import instant_text
 from shared.rpc.fields import from_timestamp, to_timestamp
+from shared.text.instants import instant_text
 
 
 def to_document(wire: pb.Audience, field: str = "audience") -> dict[str, Any]:

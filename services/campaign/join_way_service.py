@@ -19,7 +19,7 @@ from shared.rpc.fields import EnumMap, optional_timestamp, to_duration, to_times
 from shared.rpc.once import once_of
 from shared.rpc.paging import PageTokens, page_size
 from shared.rpc.principal import authorise_store, stores_named, visible_stores
-from shared.wecom.customer import JoinWaySpec
+from shared.wecom.customer_groups import JoinWaySpec
 
 LONGEST: Final = timedelta(days=400)
 """Most that one attribution looks back."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -13,6 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from shared.errors import Invalid
+from shared.text.instants import instant_text
 
 DialectName = Literal["sqlite", "postgresql"]
 
@@ -20,17 +20,6 @@ _DATETIMES_ARE_OURS = orjson.OPT_PASSTHROUGH_DATETIME
 
 Id = String().with_variant(Text(collation="C"), "postgresql")
 """Text that is a key: compared byte by byte, so that both databases sort and page it alike."""
-
-
-@lru_cache(maxsize=4096)  # the rows of a batch share their instants
-def instant_text(value: datetime) -> str:
-    """*value* as fixed-width UTC text (``2026-03-01T08:00:00.000000Z``), which sorts as time does.
-
-    Raises ``ValueError`` for a naive datetime: nobody knows when that is.
-    """
-    if value.tzinfo is None:
-        raise ValueError("an instant needs a time zone")
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class Instant(TypeDecorator[datetime]):

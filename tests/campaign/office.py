@@ -44,6 +44,12 @@ LIVE = {
 }
 AI = {"DASHSCOPE_API_KEY": "sk-test", "DASHSCOPE_APP_ID_CUSTOMER_CAMPAIGN": "customer_campaign"}
 
+PLAYBOOK: Mapping[str, Any] = {
+    "playbook": "silent_recall",
+    "parameters": {"brand": "小满食堂", "news": "上新了清蒸鲈鱼", "offer": "送时蔬一份"},
+}
+"""One that can be started as it is."""
+
 Grants = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 """By subject: scopes and stores."""
 

@@ -18,7 +18,9 @@ from reach.campaign.v1 import (
     group_pb2,
     join_way_pb2,
     material_pb2,
+    playbook_pb2,
     preview_pb2,
+    reminder_pb2,
     report_pb2,
     running_pb2,
     target_pb2,
@@ -29,7 +31,7 @@ from reach.campaign.v1 import (
 from reach.campaign.v1 import campaign_service_pb2 as service
 
 from shared.rpc.fields import to_duration
-from tests.campaign.office import APPROVER, WRITER, Office, approve, opened, run
+from tests.campaign.office import APPROVER, PLAYBOOK, WRITER, Office, approve, opened, run
 from tests.e2e.harness import STORE, eventually, refused
 
 PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\n"
@@ -115,6 +117,8 @@ async def _cases(office: Office) -> dict[str, Case]:
     stopped, before = await _running(office), target_pb2.TARGET_STATUS_CANCELLED
     await writer.CancelCampaign(running_pb2.CancelCampaignRequest(campaign_id=stopped))
     await _settled(office, stopped)
+    starting = playbook_pb2.StartPlaybookRequest(store_id=STORE, **PLAYBOOK)
+    books = [(await writer.StartPlaybook(starting)).run.id for _ in range(2)]
     ready = await approve(writer, office[APPROVER], (await office.drafted()).id)
     renamed = campaign_pb2.CampaignSpec(name="b")
     update = writing_pb2.UpdateCampaignRequest(campaign_id=draft.id, spec=renamed)
@@ -154,6 +158,18 @@ async def _cases(office: Office) -> dict[str, Case]:
         "DeleteMaterial": (
             material_pb2.DeleteMaterialRequest(store_id=STORE, name="menu"),
             {"name": "card"},
+        ),
+        "RemindOwners": (
+            reminder_pb2.RemindOwnersRequest(campaign_id=paused),
+            {"campaign_id": held},
+        ),
+        "StartPlaybook": (
+            playbook_pb2.StartPlaybookRequest(store_id=STORE, **PLAYBOOK),
+            {"start_date": "2026-03-09"},
+        ),
+        "StopPlaybook": (
+            playbook_pb2.StopPlaybookRequest(run_id=books[0]),
+            {"run_id": books[1]},
         ),
         "TopUpCampaign": (
             top_up_pb2.TopUpCampaignRequest(campaign_id=stopped, outcomes=[before]),

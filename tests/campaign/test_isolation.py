@@ -19,7 +19,9 @@ from reach.campaign.v1 import (
     group_pb2,
     join_way_pb2,
     material_pb2,
+    playbook_pb2,
     preview_pb2,
+    reminder_pb2,
     report_pb2,
     running_pb2,
     target_pb2,
@@ -31,13 +33,13 @@ from reach.campaign.v1 import campaign_service_pb2 as service
 
 from services.campaign.service import SCOPES as NEEDED
 from shared.rpc.principal import SCOPES
-from tests.campaign.office import OTHER, PEOPLE, WRITER, Office, opened
+from tests.campaign.office import OTHER, PEOPLE, PLAYBOOK, WRITER, Office, opened
 from tests.e2e.harness import STORE, refused
 
 METHODS = service.DESCRIPTOR.services_by_name["CampaignService"].methods
 PNG = b"\x89PNG\r\n\x1a\n"
-EVERYBODYS = {"ListCapabilities", "SyncGroups", "GetGroupSync", "ListGroupSyncs"}
-"""What concerns no store: what the platform can do, and the one sync of all groups."""
+EVERYBODYS = {"ListCapabilities", "ListPlaybooks", "SyncGroups", "GetGroupSync", "ListGroupSyncs"}
+"""What concerns no store: what the platform can do, playbooks as such, and the one sync of all groups."""
 
 
 @pytest.fixture
@@ -92,6 +94,9 @@ async def test_what_another_store_has_cannot_be_named_nor_found(office: Office) 
     tone = tone_pb2.Tone(store_id=STORE, name="warm", description="亲切")
     await writer.SetTone(tone_pb2.SetToneRequest(tone=tone))
 
+    starting = playbook_pb2.StartPlaybookRequest(store_id=STORE, **PLAYBOOK)
+    started = (await writer.StartPlaybook(starting)).run
+
     spec = campaign_pb2.CampaignSpec(name="x", audience=audience_pb2.Audience(every_group=True))
     named = {
         "ListGroups": group_pb2.ListGroupsRequest(store_id=STORE),
@@ -113,6 +118,9 @@ async def test_what_another_store_has_cannot_be_named_nor_found(office: Office) 
         "SetTone": tone_pb2.SetToneRequest(tone=tone),
         "ListTones": tone_pb2.ListTonesRequest(store_id=STORE),
         "DeleteTone": tone_pb2.DeleteToneRequest(store_id=STORE, name="warm"),
+        "PreviewPlaybook": playbook_pb2.PreviewPlaybookRequest(store_id=STORE, **PLAYBOOK),
+        "StartPlaybook": playbook_pb2.StartPlaybookRequest(store_id=STORE, **PLAYBOOK),
+        "ListPlaybookRuns": playbook_pb2.ListPlaybookRunsRequest(store_id=STORE),
         "ListAuditLog": audit_pb2.ListAuditLogRequest(store_id=STORE),
         # It tells of every store.
         "VerifyAudit": audit_pb2.VerifyAuditRequest(),
@@ -140,6 +148,9 @@ async def test_what_another_store_has_cannot_be_named_nor_found(office: Office) 
         "ResumeCampaign": running_pb2.ResumeCampaignRequest(campaign_id=campaign.id),
         "CancelCampaign": running_pb2.CancelCampaignRequest(campaign_id=campaign.id),
         "ListCampaignHistory": approval_pb2.ListCampaignHistoryRequest(campaign_id=campaign.id),
+        "RemindOwners": reminder_pb2.RemindOwnersRequest(campaign_id=campaign.id),
+        "ListPlaybookOccurrences": playbook_pb2.ListPlaybookOccurrencesRequest(run_id=started.id),
+        "StopPlaybook": playbook_pb2.StopPlaybookRequest(run_id=started.id),
         "ListTargets": target_pb2.ListTargetsRequest(campaign_id=campaign.id),
         "GetReport": report_pb2.GetReportRequest(campaign_id=campaign.id),
         "ExportReport": report_pb2.ExportReportRequest(campaign_id=campaign.id),

@@ -10,8 +10,9 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, MetaData, Ta
 
 from shared.db.engine import Database
 from shared.db.rows import insert_rows, pack, rows
-from shared.db.types import Id, Instant, Json, instant_text
+from shared.db.types import Id, Instant, Json
 from shared.errors import Invalid
+from shared.text.instants import instant_text
 from tests.db.conftest import create
 
 metadata = MetaData()

@@ -40,10 +40,10 @@ from services.ai_orchestrator.store.runs import Run
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import DEFERRED, DueQueue, Settlement
-from shared.db.types import instant_text
 from shared.errors import Overtaken, Throttled, Unavailable
 from shared.ids import new_id
 from shared.telemetry.traces import parse
+from shared.text.instants import instant_text
 from shared.values import value_class
 
 LOOK_AGAIN: Final = timedelta(seconds=30)

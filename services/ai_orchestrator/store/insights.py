@@ -16,7 +16,8 @@ from services.ai_orchestrator.domain.insights import Insight
 from services.ai_orchestrator.domain.material import Reference
 from services.ai_orchestrator.store.result_tables import insight, member_news
 from shared.db.rows import dialect_of, insert_into
-from shared.db.types import DialectName, instant_text
+from shared.db.types import DialectName
+from shared.text.instants import instant_text
 from shared.values import value_class
 
 Place = tuple[datetime, str, str, str]

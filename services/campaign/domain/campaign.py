@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from services.campaign.domain.window import SendWindow
-from shared.db.types import instant_text
+from shared.text.instants import instant_text
 from shared.values import value_class
 
 TEXT_BYTES: Final = 4000

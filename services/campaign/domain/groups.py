@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.values import value_class
-from shared.wecom.customer import GroupDetail, GroupMember
+from shared.wecom.customer_groups import GroupDetail, GroupMember
 
 REREAD_AFTER: Final = timedelta(hours=24)
 """The list tells of no change but of the status, so what was read so long ago is read again."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from shared.errors import Invalid, Violation
 from shared.values import value_class
-from shared.wecom.customer import JoinWaySpec
+from shared.wecom.customer_groups import JoinWaySpec
 
 MOST_GROUPS: Final = 5
 STATE_CHARS: Final = 30

@@ -22,14 +22,8 @@ from services.campaign.store.groups import Due
 from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
 from shared.values import value_class
-from shared.wecom.customer import (
-    DISSOLVED,
-    NO_PERMISSION,
-    NOT_A_GROUP,
-    CustomerApi,
-    GroupDetail,
-    GroupRead,
-)
+from shared.wecom.customer import DISSOLVED, NO_PERMISSION, NOT_A_GROUP, CustomerApi, GroupRead
+from shared.wecom.customer_groups import GroupDetail
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
 

@@ -109,7 +109,16 @@ class GroupSync:
             wait = await self.step()
             turn()
             if wait > _NOW:
+                await self._measure()
                 await signal.wait(min(wait, _POLL).total_seconds())
+
+    async def _measure(self) -> None:
+        """Tell how old the list is; where it never came to its end, nothing."""
+        async with self._database.read() as conn:
+            listed_at = await group_syncs.listed_at(conn)
+        if listed_at is not None:
+            age = (self._clock.now() - listed_at).total_seconds()
+            self._numbers.set(metrics.GROUP_SYNC_AGE, age)
 
     async def step(self) -> timedelta:
         """Do the next thing there is to do; how long there is nothing more."""

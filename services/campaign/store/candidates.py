@@ -89,7 +89,8 @@ class KeptSet:
 
 
 @cache
-def _queue(dialect: DialectName) -> DueQueue:
+def queue(dialect: DialectName) -> DueQueue:
+    """Sets that an application is to be asked for."""
     return DueQueue(dialect, candidate_set, running=ASKING, settle_columns=_TOLD)
 
 
@@ -113,18 +114,18 @@ async def add(
         "asked_by": asked_by,
         "created_at": now,
         **_outcome(Answer(), 1, None),
-        **_queue(dialect_of(conn)).ready(NORMAL, now),
+        **queue(dialect_of(conn)).ready(NORMAL, now),
     }
     await conn.execute(sa.insert(candidate_set).values(row))
 
 
 async def claim(conn: AsyncConnection, owner: str, now: datetime, lease: timedelta, limit: int) -> list[Held]:
     """At most *limit* that are due, first those whose holder is gone."""
-    queue = _queue(dialect_of(conn))
-    await queue.promote(conn, now)
-    taken = list(await queue.expired(conn, owner, now, lease, limit))
+    line = queue(dialect_of(conn))
+    await line.promote(conn, now)
+    taken = list(await line.expired(conn, owner, now, lease, limit))
     if len(taken) < limit:
-        taken += await queue.claim(conn, owner, now, lease, limit - len(taken))
+        taken += await line.claim(conn, owner, now, lease, limit - len(taken))
     return [_held(row) for row in taken]
 
 
@@ -135,7 +136,7 @@ async def finish(
     status = SetStatus.READY if found else SetStatus.FAILED
     extra = _outcome(answer, held.generation, now)
     end = Settlement(held.id, held.epoch, status.value, held.tries + 1, extra=extra)
-    if not await _queue(dialect_of(conn)).settle(conn, [end]):
+    if not await queue(dialect_of(conn)).settle(conn, [end]):
         return False
     if found:
         rows = [{"set_id": held.id, **{name: getattr(one, name) for name in _CANDIDATE}} for one in found]
@@ -149,7 +150,7 @@ async def put_off(
     """It is asked once more at *until*. False: the lease is lost."""
     extra = _outcome(answer, generation, None)
     later = Settlement(held.id, held.epoch, DEFERRED, held.tries + 1, until, answer.reason, extra)
-    return bool(await _queue(dialect_of(conn)).settle(conn, [later]))
+    return bool(await queue(dialect_of(conn)).settle(conn, [later]))
 
 
 async def get(conn: AsyncConnection, set_id: str) -> KeptSet | None:

@@ -19,7 +19,7 @@ from shared.db.frozen import frozen
 from shared.db.rows import Types, dialect_of, insert_into, insert_rows, pack, rows
 from shared.db.types import DialectName, Id, Instant
 from shared.values import value_class
-from shared.wecom.customer import GroupDetail
+from shared.wecom.customer_groups import GroupDetail
 
 
 @value_class

@@ -15,7 +15,7 @@ from services.campaign.store.campaign_tables import campaign_target
 from services.campaign.store.group_tables import customer_group, group_join, join_way
 from shared.db.rows import dialect_of, insert_into
 from shared.values import value_class
-from shared.wecom.customer import JoinWaySpec
+from shared.wecom.customer_groups import JoinWaySpec
 
 WAKEUP: Final = "join_ways"
 """Given when one is to be compared with the platform's at once."""

@@ -3,6 +3,7 @@
 campaign_tables   campaign ── version, move, snapshot, approval, run ── task ── target     what is sent, and what came of it
 follow_tables     task_follow, task_reminder, group_receipt                                what happens to tasks that exist
 writing_tables    material ── part · tone · candidate_set ── candidate                     what it is written with
+playbook_tables   playbook_run, its occurrences, and which group got which step            what drafts them by itself
 group_tables      customer_group, group_sync, join_way, …                                  to whom it can be sent
 """
 

@@ -22,10 +22,10 @@ from shared.audit import AuditLog, NewEntry
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.once import Once
-from shared.db.types import instant_text
 from shared.errors import Conflict, Denied
 from shared.ids import new_id
 from shared.rpc.principal import Principal, current
+from shared.text.instants import instant_text
 from shared.values import value_class
 
 

@@ -33,7 +33,8 @@ from shared.ids import new_id
 from shared.rpc.principal import current
 from shared.telemetry.metrics import Metrics
 from shared.wecom.client import WeComClient
-from shared.wecom.customer import UNKNOWN_WAY, CustomerApi, JoinWayMade, JoinWaySpec
+from shared.wecom.customer import UNKNOWN_WAY, CustomerApi, JoinWayMade
+from shared.wecom.customer_groups import JoinWaySpec
 from shared.wecom.errcodes import RetryClass
 from shared.wecom.outcome import Outcome, State
 

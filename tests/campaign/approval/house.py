@@ -124,10 +124,6 @@ class Start:
         self.planned.append((held.id, dry, tuple(one.chat_id for one in groups), content_hash))
         return run_id
 
-    async def resumed(self, conn: Any, campaign_id: str, now: datetime) -> None:
-        """Remember it."""
-        self.woken.append(campaign_id)
-
     async def stop(self, conn: Any, campaign_id: str, now: datetime) -> None:
         """Remember it."""
         self.stopped.append(campaign_id)

@@ -16,7 +16,7 @@ from services.campaign.store.group_tables import join_way
 from shared.db.once import Once
 from shared.db.tables import audit_entry
 from shared.errors import Conflict, Invalid, NotFound, Overtaken, Unavailable
-from shared.wecom.customer import JoinWaySpec
+from shared.wecom.customer_groups import JoinWaySpec
 
 API = "/cgi-bin/externalcontact/groupchat/"
 SPEC = JoinWaySpec(scene=2, chat_ids=("wr1",), remark="海报", room_base_name="老客群", state="poster")

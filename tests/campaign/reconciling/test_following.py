@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from services.campaign.store.campaign_tables import campaign_run, campaign_target
 from services.campaign.store.follow_tables import group_receipt
 from services.campaign.store.follows import followed
-from services.campaign.store.campaign_tables import campaign_run, campaign_target
 from tests.campaign.reconciling.room import CANCEL, HOUR, RESULTS, TASK, Room
 
 MINUTE = timedelta(minutes=1)
