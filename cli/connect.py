@@ -11,7 +11,7 @@ import grpc
 
 from cli.common import SERVICES, TOKEN_VARIABLE
 from shared.errors import ReachError, Unauthenticated, Unavailable
-from shared.hosting.neighbours import client_tls
+from shared.hosting.callers import client_tls
 from shared.rpc.address import is_loopback
 from shared.rpc.client import channel
 from shared.rpc.status import from_call

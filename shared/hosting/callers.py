@@ -9,7 +9,7 @@ from shared.identity.binding import require_safe_binding
 from shared.identity.claims import Names, Terms
 from shared.identity.jwt_verifier import JwtVerifier
 from shared.identity.key_sources import FileKeys, Keys, KeyUrl, UrlKeys
-from shared.rpc.tls import TlsFiles
+from shared.rpc.tls import ClientTls, TlsFiles
 from shared.setting_auth import Auth
 from shared.settings import Settings
 from shared.watched_files import watched_token
@@ -45,16 +45,32 @@ def _file_keys(auth: Auth) -> FileKeys:
         ) from None
 
 
-def check_service_token(settings: Settings) -> None:
-    """Raise ``ConfigurationError`` where the token that this process shows cannot be read."""
-    if settings.service_token_file is None:
-        return
-    try:
-        watched_token(settings.service_token_file).current()
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            [f"REACH_SERVICE_TOKEN_FILE: {error}; write the text that `reach token create` printed into it"]
-        ) from None
+def check_calls(settings: Settings) -> None:
+    """Raise ``ConfigurationError`` where this process could not call another one: its token, its certificates."""
+    token, tls = settings.service_token_file, client_tls(settings.auth)
+    if token is not None:
+        try:
+            watched_token(token).current()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                [
+                    f"REACH_SERVICE_TOKEN_FILE: {error}; write the text that `reach token create` printed into it"
+                ]
+            ) from None
+    if tls is not None:
+        try:
+            tls.watched().current()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(
+                [f"REACH_AUTH_TLS_CA_FILE, REACH_AUTH_TLS_CERT_FILE, REACH_AUTH_TLS_KEY_FILE: {tls}: {error}"]
+            ) from None
+
+
+def client_tls(auth: Auth) -> ClientTls | None:
+    """With what other services are called: checked by our authority, shown our own certificate; None is plaintext."""
+    if auth.tls_ca_file is None:
+        return None
+    return ClientTls(auth.tls_ca_file, auth.tls_cert_file, auth.tls_key_file)
 
 
 def check_bindings(settings: Settings, *, has_credentials: bool) -> None:

@@ -23,7 +23,7 @@ from shared.clock import Clock, DatabaseClock, SandboxClock, SystemClock, sandbo
 from shared.db.engine import Database
 from shared.errors import Unavailable
 from shared.events.catalogue import ANNOUNCED
-from shared.hosting.callers import check_bindings, check_service_token, jwt_verifier, tls_files
+from shared.hosting.callers import check_bindings, check_calls, jwt_verifier, tls_files
 from shared.hosting.http import HttpDoor
 from shared.hosting.http_tls import server_context
 from shared.hosting.marker import RunningMarker
@@ -108,7 +108,7 @@ class Host:
             settings, clock, self._numbers, secret_key(settings), owner_name(), stack, authenticator
         )
         check_bindings(settings, has_credentials=await authenticator.takes_credentials())
-        check_service_token(settings)
+        check_calls(settings)
         self._services = [await build(resources) for build in self._builds]
         resources.bus = bus = await self._bus(resources)
         health = self._health(tokens, bus)

@@ -8,10 +8,9 @@ from typing import Final
 import grpc
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2
 
+from shared.hosting.callers import client_tls
 from shared.hosting.resources import Resources
 from shared.rpc.client import channel
-from shared.rpc.tls import ClientTls
-from shared.setting_auth import Auth
 from shared.watched_files import watched_token
 
 _AI: Final = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
@@ -31,10 +30,3 @@ def ai_opener(resources: Resources) -> Callable[[], grpc.aio.Channel | None]:
         return made
 
     return opened
-
-
-def client_tls(auth: Auth) -> ClientTls | None:
-    """With what other services are called: checked by our authority, shown our own certificate; None is plaintext."""
-    if auth.tls_ca_file is None:
-        return None
-    return ClientTls(auth.tls_ca_file, auth.tls_cert_file, auth.tls_key_file)

@@ -16,6 +16,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from opentelemetry.trace import Span
 
+from shared.environment import ConfigurationError
 from shared.rpc import calls, tracing
 from shared.rpc.calls import CallClass
 from shared.rpc.rotating import RotatingChannel
@@ -63,7 +64,7 @@ def channel(
     """A channel to *target*, to be closed by the caller; encrypted when there is *tls*, whose files may be replaced.
 
     *token* is asked for with each call where it is something to be asked. *special* gives methods another time class, as
-    the server's rules do. Raises ``OSError`` and ``ValueError`` for files that are of no use.
+    the server's rules do. Raises ``ConfigurationError`` for files that are of no use.
     """
     outgoing = _Outgoing(token, special or {})
     interceptors = [_UnaryUnary(outgoing), _UnaryStream(outgoing)]
@@ -73,7 +74,10 @@ def channel(
     def opened(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
         return grpc.aio.secure_channel(target, credentials, options(*services), interceptors=interceptors)
 
-    return RotatingChannel(opened, tls.watched())
+    try:
+        return RotatingChannel(opened, tls.watched())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError([f"REACH_AUTH_TLS_…: others cannot be called with {tls}: {error}"]) from None
 
 
 async def pages(

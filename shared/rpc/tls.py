@@ -70,10 +70,17 @@ class ClientTls:
     """Shown to those who ask for one, with *key*."""
     key: Path | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(map(str, self._paths()))
+
     def watched(self) -> WatchedFiles[grpc.ChannelCredentials]:
         """Credentials for channels; see ``WatchedFiles`` for what it raises."""
-        pair = [self.certificate, self.key] if self.certificate is not None and self.key is not None else []
-        return WatchedFiles("TLS of calls", [self.ca, *(path for path in pair if path)], _channel_credentials)
+        return WatchedFiles("TLS of calls", self._paths(), _channel_credentials)
+
+    def _paths(self) -> list[Path]:
+        if self.certificate is None or self.key is None:
+            return [self.ca]
+        return [self.ca, self.certificate, self.key]
 
 
 def _channel_credentials(contents: Sequence[bytes]) -> grpc.ChannelCredentials:

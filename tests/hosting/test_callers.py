@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ import grpc
 import pytest
 from reach.notifier.v1 import notifier_service_pb2 as pb
 from reach.notifier.v1.notifier_service_pb2_grpc import NotifierServiceStub
+from typer.testing import CliRunner
 
+from cli.main import app
 from services.notifier.assembly import build
 from shared import watched_files
 from shared.environment import ConfigurationError
@@ -241,3 +244,32 @@ async def test_a_service_token_that_is_none_stops_the_start(tmp_path):
     (tmp_path / "token").write_text("\n")
     environ = environment(NOWHERE, tmp_path / "home", service_token_file=str(tmp_path / "token"))
     assert "REACH_SERVICE_TOKEN_FILE" in await refusal(environ)
+
+
+async def test_an_authority_that_is_none_stops_the_start_and_a_call(tmp_path):
+    mine = Authority(tmp_path / "pki").issue("server")
+    (tmp_path / "ca.pem").write_text("no certificate")
+    settings = {
+        **grpc_tls(mine),
+        "auth_tls_ca_file": str(tmp_path / "ca.pem"),
+        "auth_tls_require_client": "false",
+    }
+    told = await refusal(environment(NOWHERE, tmp_path / "home", **settings))
+    assert "REACH_AUTH_TLS_CA_FILE" in told
+    assert "the authority is not a PEM certificate" in told
+    with pytest.raises(ConfigurationError, match="not a PEM certificate"):
+        client.channel("localhost:1", tls=ClientTls(tmp_path / "ca.pem"))
+
+
+async def test_the_command_that_asks_for_health_shows_its_certificate(tmp_path):
+    authority = Authority(tmp_path / "pki")
+    mine, ours = authority.issue("server"), authority.issue("probe", OURS)
+    await create_tokens(tmp_path / "home", {"till": (["rules.read"], ["*"])})
+    settings = {**grpc_tls(mine), "auth_tls_ca_file": str(authority.file), "auth_mtls_allow": f"*={OURS}"}
+    async with embedded(NOWHERE, tmp_path / "home", **settings) as reach:
+        place = reach.grpc.replace("127.0.0.1", "localhost")
+        shown = ["--cert", str(ours.certificate), "--key", str(ours.key)]
+        for more, code in ((shown, 0), ([], 1), (shown[:2], 2)):
+            asked = ["health", place, "--service", "reach.live", "--ca", str(authority.file), *more]
+            done = await asyncio.to_thread(CliRunner().invoke, app, asked)
+            assert done.exit_code == code, done.output
