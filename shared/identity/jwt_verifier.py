@@ -33,18 +33,22 @@ class JwtVerifier:
 
         Raises ``Unauthenticated`` (TOKEN_INVALID), and ``Unavailable`` when the keys cannot be had.
         """
+        digest = hashlib.sha256(token.encode()).digest()
+        key, known = self._proved.get(digest, (None, None))
+        # The very object must still be there: a key that was read anew proves anew.
+        if key is not None and known is not None and await self._keys.find(key.kid) is key:
+            self._proved.move_to_end(digest)
+            return known
+        found = await self._prove(token)
+        self._proved[digest] = found
+        while len(self._proved) > REMEMBERED:
+            self._proved.popitem(last=False)
+        return found[1]
+
+    async def _prove(self, token: str) -> tuple[Key, Claims]:
         header = keyset.read_header(token, self._algorithms)
         key = await self._keys.find(header.kid)
         if key is None:
             raise keyset.refused("the key of that JWT is unknown (kid)")
-        digest = hashlib.sha256(token.encode()).digest()
-        proved, known = self._proved.get(digest, (None, None))
-        if known is not None and proved is key:  # the very object: a key that was read anew proves anew
-            self._proved.move_to_end(digest)
-            return known
         said = keyset.proven_claims(token, header, key)
-        found = read_claims(said, self._terms, keyset.fingerprint(token))
-        self._proved[digest] = (key, found)
-        while len(self._proved) > REMEMBERED:
-            self._proved.popitem(last=False)
-        return found
+        return key, read_claims(said, self._terms, keyset.fingerprint(token))
