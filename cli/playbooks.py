@@ -180,7 +180,7 @@ def _show_preview(found: playbook_pb2.PreviewPlaybookResponse, most: int) -> Non
             one.date,
             one.title,
             local(one, "draft_time"),
-            str(one.group_count),
+            str(one.group_count) + (f" ({one.no_slot_count} without a slot)" if one.no_slot_count else ""),
             ", ".join(f"{each.count} {each.reason}" for each in one.excluded_reasons) or "-",
         )
         for one in found.days

@@ -158,7 +158,7 @@ class Customer(Group):
     approval_valid: Duration = Field(default=timedelta(hours=72), le=timedelta(days=30))
     """How long an approval holds, from when it was given or, if that is later, from the campaign's time."""
     schedule_grace: Duration = Field(default=timedelta(minutes=15), le=timedelta(hours=24))
-    """How late a campaign may begin; one whose time is longer ago is missed."""
+    """How late a campaign may begin, and a step of a playbook be drafted; one whose time is longer ago is missed."""
 
     receive_limits: Words = ()
     """Mass messages a group may receive, where an administrator of the corp has set it: ``1/day`` or ``7/week``. Empty:

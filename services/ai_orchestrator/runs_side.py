@@ -193,7 +193,8 @@ class RunsSide:
         )
         self.schedules = Schedules(database, book, near.stores or with_runs, ai.prewarm_cron).listed
         """For operators."""
-        purges = [OldRuns(ai).purge, *near.purges]
+        self.old_runs = OldRuns(ai)
+        purges = [self.old_runs.purge, *near.purges]
         self._retention = Retention(database, clock, settings.limits.dedupe_horizon, purges)
 
     async def open(self) -> None:

@@ -148,8 +148,8 @@ async def build(resources: Resources) -> Service:
         reading_pace.READS: reconciling.pace.limits,
         group_sync.RATE_KEY: groups.syncing.limits,
     }
-    doctor = Doctor(database, LOCATIONS, clock, groups.checks)
-    reporting = reporting_side(database, writing.campaigns, audit, clock, customer)
+    doctor = Doctor(database, LOCATIONS, clock, (*groups.checks, *reconciling.doctor.checks))
+    reporting = reporting_side(database, writing.campaigns, permit, audit, clock, customer)
     playbooks = playbooks_side(database, groups.selecting, writing, approval, moving, audit, clock, settings)
     servicer = CampaignServicer(
         groups,

@@ -167,6 +167,7 @@ def _to_day(calendar: Calendar, one: Occurrence, count: DayCount | None) -> pb.P
         text=fill(step.text, said_on(calendar, one.day)),
         theme=order.theme if order else "",
         group_count=0 if count is None else count.groups,
+        no_slot_count=0 if count is None else count.no_slot,
         excluded_count=0 if count is None else count.excluded.total(),
         excluded_reasons=() if count is None else _exclusions(count.excluded),
     )
@@ -176,7 +177,11 @@ def _to_group(calendar: Calendar, one: GroupDays) -> pb.PlaybookGroup:
     def touch(found: Touch) -> pb.PlaybookTouch:
         name = calendar.playbook.steps[found.occurrence.step].name
         return pb.PlaybookTouch(
-            date=str(found.occurrence.day), step=name, excluded_reason=found.reason, detail=found.detail
+            date=str(found.occurrence.day),
+            step=name,
+            excluded_reason=found.reason,
+            detail=found.detail,
+            no_slot=found.no_slot,
         )
 
     facts = one.facts

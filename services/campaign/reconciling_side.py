@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.following import Policy
+from services.campaign.follow_doctor import FollowDoctor
 from services.campaign.pipeline.asking_after import Asker
 from services.campaign.pipeline.follow_settling import FollowSettler
 from services.campaign.pipeline.following import Follower
@@ -44,6 +45,7 @@ class ReconcilingSide:
     follower: Follower
     reminders: OwnerReminders
     pace: ReadingPace
+    doctor: FollowDoctor
 
     @property
     def loops(self) -> Mapping[str, Loop]:
@@ -83,7 +85,7 @@ def reconciling_side(
     reminding = Reminding(database, asker, pace, policy, clock, numbers)
     follower = Follower(database, queue, asker, settler, reminding, clock, numbers, owner)
     reminding_by_hand = OwnerReminders(database, audit, clock)
-    return ReconcilingSide(reconciler, follower, reminding_by_hand, pace)
+    return ReconcilingSide(reconciler, follower, reminding_by_hand, pace, FollowDoctor(database, clock))
 
 
 async def _purge(conn: AsyncConnection, now: datetime, limit: int) -> int:

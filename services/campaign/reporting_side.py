@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from services.campaign import explain_service, report_service, target_service
 from services.campaign.usecases.campaigns import Campaigns
-from services.campaign.usecases.explaining import Explaining
+from services.campaign.usecases.explaining import Consent, Explaining
 from services.campaign.usecases.reporting import Reporting
 from services.campaign.usecases.topping_up import ToppingUp
 from shared.audit import AuditLog
@@ -35,6 +35,7 @@ class ReportingSide:
 def reporting_side(
     database: Database,
     writing: Campaigns,
+    consent: Consent,
     audit: AuditLog,
     clock: Clock,
     customer: Customer,
@@ -43,5 +44,5 @@ def reporting_side(
     return ReportingSide(
         Reporting(database, clock, qps=customer.send_qps),
         ToppingUp(database, writing, audit, clock),
-        Explaining(database),
+        Explaining(database, consent, clock),
     )

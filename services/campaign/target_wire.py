@@ -44,4 +44,5 @@ def to_target(one: Target) -> pb.Target:
         ask_time=None if one.made_at is None else to_timestamp(one.made_at),
         send_time=None if one.sent_at is None else to_timestamp(one.sent_at),
         update_time=to_timestamp(one.updated_at),
+        confirm_time=None if one.confirmed_at is None else to_timestamp(one.confirmed_at),
     )

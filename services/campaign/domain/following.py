@@ -76,10 +76,9 @@ def status_of(raw: int) -> TargetStatus | None:
 
 
 def may_become(before: TargetStatus, after: TargetStatus) -> bool:
-    """Whether a group's state may change so: forward only, and whatever the platform says was sent, was sent."""
-    if before is TargetStatus.SENT or before is after:
-        return False
-    return after is TargetStatus.SENT or not before.over
+    """Whether a group's state may change so, or be told anew: forward only, and whatever the platform says was sent, was
+    sent."""
+    return before is not TargetStatus.SENT and (after is TargetStatus.SENT or not before.over)
 
 
 def next_look(looks: int, now: datetime, confirm_by: datetime) -> datetime:

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
+from services.campaign.domain import permit
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.outcomes import TargetStatus, TaskStatus
 from services.campaign.domain.story import About, GroupTold, Ran, TaskTold
-from services.campaign.domain.words import HOLDS, Text, because, told
+from services.campaign.domain.words import HOLDS, REASONS, Text, because, told
 
 
 def of_campaign(about: About, live: Ran | None) -> Text:
     """Of a campaign; *live* is its real run."""
     counts: Mapping[TargetStatus, int] = {} if live is None else live.groups
+    if about.refused:
+        return _refused(about)
     match about.status:
         case Status.DRAFT:
             return "提交审批（SubmitCampaign）", "submit it for approval (SubmitCampaign)"
@@ -48,10 +51,30 @@ def of_campaign(about: About, live: Ran | None) -> Text:
                 return _RESOLVE
             return f"等待群主确认{waiting}个群", f"owners have still to confirm {waiting} groups"
         case Status.FINISHED | Status.CANCELLED | Status.FAILED:
-            return _top_up(counts)
+            return _top_up(about, counts)
         case Status.MISSED:
             return "错过开始时间，不会补发；请另建活动", "it is never sent late; write another campaign"
     return "", ""
+
+
+def _refused(about: About) -> Text:
+    """What is to be done about a campaign that may not be sent."""
+    zh, en = told(REASONS, about.refused)
+    if about.refused == permit.DRY_RUN_ONLY:
+        then = (
+            "部署设置WECOM_CUSTOMER_DRY_RUN=false后可发送",
+            "WECOM_CUSTOMER_DRY_RUN=false in the deployment lets it",
+        )
+    elif about.refused == permit.APPROVER_UNKNOWN:
+        then = ("稍后再试", "try again later")
+    elif about.status is Status.PAUSED:
+        then = (
+            "取消后为剩余的群补发（TopUpCampaign，outcomes=CANCELLED）",
+            "cancel it and top up the rest (TopUpCampaign with outcomes CANCELLED)",
+        )
+    else:
+        then = ("修改并重新审批", "edit it and have it approved anew")
+    return f"现在不能发送（{zh}）：{then[0]}", f"it may not be sent now ({en}): {then[1]}"
 
 
 _RESOLVE: Final[Text] = (
@@ -60,9 +83,14 @@ _RESOLVE: Final[Text] = (
 )
 
 
-def _top_up(counts: Mapping[TargetStatus, int]) -> Text:
+def _top_up(about: About, counts: Mapping[TargetStatus, int]) -> Text:
     if counts.get(TargetStatus.UNKNOWN):
         return _RESOLVE
+    if about.topped_up_by:
+        return (
+            f"未送达的群已由补发活动 {about.topped_up_by} 接手",
+            f"its top-up {about.topped_up_by} asks once more for those that it did not reach",
+        )
     never = counts.get(TargetStatus.OWNER_NEVER_CONFIRMED, 0)
     if not never:
         return "", ""
@@ -82,7 +110,9 @@ def of_group(about: About, target: GroupTold, task: TaskTold) -> Text:
         case TargetStatus.UNKNOWN:
             return _first(of_task(about, task), _RESOLVE)
         case TargetStatus.OWNER_NEVER_CONFIRMED:
-            return _top_up({target.status: 1}) if about.status.over else ("", "")
+            return _top_up(about, {target.status: 1}) if about.status.over else ("", "")
+        case TargetStatus.LIMIT_REACHED if about.topped_up_by:
+            return _top_up(about, {})
         case TargetStatus.LIMIT_REACHED:
             return (
                 "待接收额度恢复后补发（TopUpCampaign，outcomes=LIMIT_REACHED）",

@@ -50,6 +50,11 @@ class About:
     reason: str
     version: int
     finished_at: datetime | None
+    refused: str = ""
+    """Why it may not be sent now, where it is approved and does not run; '' where it may."""
+
+    topped_up_by: str = ""
+    """The campaign that asks once more for groups that it did not reach; '' where there is none."""
 
     def when(self, at: datetime) -> str:
         """An instant on the clocks of its window."""

@@ -44,12 +44,13 @@ class Line:
     task_status: str = ""
     msgid: str = ""
     asked_at: datetime | None = None
+    confirmed_at: datetime | None = None
     sent_at: datetime | None = None
 
 
 COLUMNS: Final = (
-    "chat_id", "name", "owner", "labels", "status", "raw_status", "reason", "errcode", "error", "asked_at", "sent_at",
-    "task_id", "task_status", "msgid", "updated_at", "campaign_id", "version", "run_id", "dry",
+    "chat_id", "name", "owner", "labels", "status", "raw_status", "reason", "errcode", "error", "asked_at", "confirmed_at",
+    "sent_at", "task_id", "task_status", "msgid", "updated_at", "campaign_id", "version", "run_id", "dry",
 )  # fmt: skip
 """Of the table, in order."""
 

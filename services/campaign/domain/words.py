@@ -75,6 +75,8 @@ REASONS: Final[Mapping[str, Text]] = {
     "no_relation": ("群主与客户无关联", "its owner has no relation to its customers"),
     "nobody_left": ("平台称无可发送对象", "the platform finds nobody to send to"),
     "attachments_refused": ("附件被平台拒绝", "the platform refuses its attachments"),
+    "media_refused": ("文件被平台拒绝", "the platform refuses its files"),
+    "invalid_request": ("请求不符合平台要求", "the platform finds the request wrong"),
     "blocked_as_spam": ("被平台判为垃圾信息", "the platform takes it for spam"),
     "too_long": ("内容过长", "it is too long for the platform"),
     "platform_refused": ("平台拒绝", "the platform refused it"),

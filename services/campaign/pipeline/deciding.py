@@ -30,6 +30,8 @@ SHUTTING: Final = timedelta(milliseconds=500)
 """So long before a window shuts nothing leaves any more: it could arrive when it is shut."""
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """How soon a task that waits for somebody comes up again, should nobody wake it."""
+PAUSED_FOR: Final = timedelta(minutes=2)
+"""The same for those of a campaign that is paused: whoever lets it go on wakes the first thousand of them."""
 
 _GONE: Final = frozenset({"dismissed", "gone", "owner_left", "being_inherited", "not_in_range", "no_owner"})
 """Reasons of ``Groups.standing`` that say that the sender cannot reach the group any more."""
@@ -164,7 +166,7 @@ class Decider:
         """None where it may leave now."""
         now = self._clock.now()
         if held.status is Status.PAUSED:
-            return _Wait(now + LOOK_AGAIN, "paused")
+            return _Wait(now + PAUSED_FOR, "paused")
         if held.status is not Status.RUNNING:
             return Over(one, TaskStatus.CANCELLED, f"campaign_{held.status.value}")
         reason = await self._permit.refusal(conn, held, one.version, run.content_hash, now)

@@ -172,7 +172,7 @@ class FollowSettler:
             _found(result.chat_id, result.status, result.sent_at, sight, now) for result in sight.results
         ]
         unique = {item.chat_id: item for item in found}
-        changed = await follows.write(conn, one.id, list(unique.values()), now)
+        changed = await follows.write(conn, one, list(unique.values()), now)
         # Which day a full group was full on is not told: since the owner pressed, and since the look before.
         since = min(now, max(one.looked_at or one.made_at, sight.confirmed_at or one.made_at))
         await receipts.add(
@@ -210,7 +210,7 @@ class FollowSettler:
                 ended.append(Found(chat_id, TargetStatus.GROUP_GONE, None, gone))
             else:
                 ended.append(Found(chat_id, status, None, reason))
-        await follows.write(conn, one.id, ended, now)
+        await follows.write(conn, one, ended, now)
         told = {item.chat_id: item.status for item in ended}
         return Noted({**noted.changed, **told}, (), noted.confirmed_at)
 
@@ -329,6 +329,7 @@ def _settled(
         "error": "",
         "ended_at": None,
         "updated_at": now,
+        "rank": due or now,
         **values,
     }
     return Settlement(one.id, one.epoch, status, one.attempts, due, reason, own)

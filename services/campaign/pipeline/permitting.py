@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain import permit
 from services.campaign.domain.campaign import content_hash as hash_of
-from services.campaign.domain.campaign import set_hash
+from services.campaign.domain.campaign import set_text_hash
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.permit import Consent, Facts
 from services.campaign.pipeline.ports import Hit, Lint
@@ -135,8 +135,8 @@ class Permitting:
 
 async def recalculated(conn: AsyncConnection, held: Kept) -> str:
     """The hash over what is stored of the present version and of its frozen groups."""
-    pairs = await approvals.frozen_pairs(conn, held.id, held.version)
-    return hash_of(held.spec, held.store_id, set_hash(pairs))
+    text = await approvals.frozen_text(conn, held.id, held.version)
+    return hash_of(held.spec, held.store_id, set_text_hash(text))
 
 
 def refuse(reason: str, hits: Sequence[Hit] = ()) -> NoReturn:

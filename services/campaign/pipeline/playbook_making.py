@@ -80,7 +80,7 @@ class Making:
         step, as_of = calendar.playbook.steps[began.step], max(now, began.opens_at)
         try:
             document = calendar.audience(step, began.day)
-            chosen = await self._groups.select(conn, run.store_id, document, as_of)
+            chosen = await self._groups.select(conn, run.store_id, document, as_of, with_room=True)
         except Invalid as refusal:
             return replace(began, status=FAILED, reason=_word(refusal), detail=_said(refusal))
         before = await playbooks.told(conn, run.id, began.step)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain import audience
 from services.campaign.domain.audience import Facts, Filter
+from services.campaign.domain.eligibility import Reason
 from services.campaign.domain.playbook import Anchor, Step
 from services.campaign.domain.playbook_calendar import Calendar, Occurrence
 from services.campaign.pipeline.selecting import StoredGroups
@@ -23,8 +24,8 @@ from services.campaign.store import group_lists
 from services.campaign.store.group_lists import GroupView, Wish
 from shared.values import value_class
 
-PAGE: Final = 2000
-"""Groups looked at at once."""
+PAGE: Final = 500
+"""Groups looked at at once: nobody else's call waits for longer than the days of so many take."""
 
 
 @value_class
@@ -35,6 +36,8 @@ class Touch:
     reason: str = ""
     """Why nothing would be sent to it; '' where something would."""
     detail: str = ""
+    no_slot: str = ""
+    """Which limit it has reached on that day as far as is known now; '' where it has room."""
 
 
 @value_class
@@ -50,6 +53,8 @@ class DayCount:
     """How many groups a step on one day would be for, and why it would not be sent to others; counted as they come."""
 
     groups: int = 0
+    no_slot: int = 0
+    """Of these, how many have no room on that day as far as is known now."""
     excluded: Counter[str] = field(default_factory=Counter)
 
 
@@ -89,6 +94,8 @@ class Player:
         self._filters = [
             audience.read(calendar.audience(self._steps[one.step], one.day)) for one in occurrences
         ]
+        asks = frozenset[str]().union(*(one.asks for one in self._filters))
+        self._wish = Wish(True, "join_state" in asks, "not_sent_for_days" in asks)
 
     async def play(
         self, conn: AsyncConnection, store_id: str, *, after: str, limit: int, counted: bool
@@ -96,10 +103,8 @@ class Player:
         """The first *limit* groups behind *after* that any step is for; where it is *counted*, all are looked at."""
         counts = {one.place: DayCount() for one in self._occurrences}
         found: list[GroupDays] = []
-        asks = frozenset[str]().union(*(one.asks for one in self._filters))
-        wish = Wish(True, "join_state" in asks, "not_sent_for_days" in asks)
         while counted or len(found) < limit:
-            page = await group_lists.of_store(conn, store_id, after=after, limit=PAGE, wish=wish)
+            page = await group_lists.of_store(conn, store_id, after=after, limit=PAGE, wish=self._wish)
             players = [_Group(view) for view in page if not view.standing.gone_reason]
             for one, chosen in zip(self._occurrences, self._filters, strict=True):
                 await self._day(conn, store_id, one, chosen, players, counts[one.place])
@@ -129,16 +134,20 @@ class Player:
         ]
         verdicts = await self._groups.verdicts(conn, store_id, [one.view for one in meant], as_of)
         for one, verdict in zip(meant, verdicts, strict=True):
-            if verdict.reason:
+            full = verdict.detail if verdict.reason == Reason.NO_SLOT_TODAY else ""
+            if verdict.reason and not full:
                 count.excluded[verdict.reason] += 1
                 if occurrence.step not in one.left_out:
                     one.left_out.add(occurrence.step)
                     one.touches.append(Touch(occurrence, verdict.reason, verdict.detail))
                 continue
+            # Room is looked for when it is sent: a campaign is drafted for those as well that have none yet.
             count.groups += 1
+            count.no_slot += bool(full)
             one.had[occurrence.step] = occurrence.day
-            one.facts = replace(one.facts, last_sent_at=as_of)
-            one.touches.append(Touch(occurrence))
+            if self._wish.sent:
+                one.facts = replace(one.facts, last_sent_at=as_of)
+            one.touches.append(Touch(occurrence, no_slot=full))
 
     def _may(self, one: _Group, step: Step, occurrence: Occurrence) -> bool:
         """Whether a group had the step before, long enough ago, where there is one."""

@@ -49,9 +49,18 @@ class Groups(Protocol):
     """What is known of groups (room: groups)."""
 
     async def select(
-        self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
+        self,
+        conn: AsyncConnection,
+        store_id: str,
+        audience: Mapping[str, Any],
+        now: datetime,
+        *,
+        with_room: bool = False,
     ) -> Selection:
-        """Whom *audience* chooses now, whatever they have received. Raises Invalid where it cannot be read."""
+        """Whom *audience* chooses now; *with_room*: of those only who may receive one more in the period of *now*.
+
+        Raises Invalid where it cannot be read.
+        """
         ...
 
     def check(self, audience: Mapping[str, Any], field: str) -> None:

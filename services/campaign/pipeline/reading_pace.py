@@ -1,4 +1,4 @@
-"""How fast tasks that exist are asked after: within the rate of all calls, and no faster than half of it.
+"""How fast tasks that exist are asked after: within the rate of all calls, and, while tasks are to be made, within half of it.
 
 Making tasks goes on while thousands of others are followed: whoever asks after them leaves the other half alone.
 """
@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.pipeline.pacing import KEY, Pacer, Slot
+from services.campaign.store import follows
 from shared.clock import Clock
 from shared.db import limits
 from shared.db.engine import Database
@@ -37,13 +38,14 @@ class ReadingPace:
         """Of all calls together, under ``KEY``."""
         [whole] = pacer.limits
         self.limits: Final = (Limit(whole.name, max(1, whole.max // 2), whole.per),)
-        """Of calls that follow tasks, under ``READS``."""
+        """Of calls that follow tasks, under ``READS``, while others are to be made."""
 
     async def take(self, conn: AsyncConnection) -> Slot | float:
         """A slot in the caller's transaction, which has to end at once; or in how many seconds there will be one."""
         await limits.hold(conn, [KEY, READS], self._clock.now())
         since, now = time.monotonic(), self._clock.now()
-        wish = Request(READS, self.limits, beside=((KEY, self.all),))
+        own = self.limits if await follows.making(conn) else self.all
+        wish = Request(READS, own, beside=((KEY, self.all),))
         [verdict] = await limits.reserve_many(conn, [wish], now)
         if isinstance(verdict, Granted):
             return Slot(since)

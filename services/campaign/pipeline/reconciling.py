@@ -44,9 +44,8 @@ class Reconciler:
         self._database.wakeups.notify(conn, WAKEUP)
 
     def _due(self, one: Made, now: datetime, wait: timedelta) -> dict[str, object]:
-        if not wait:
-            return self._queue.ready(NORMAL, now)
-        return self._queue.deferred(NORMAL, now, min(now + wait, max(now, one.confirm_by)), "look")
+        due = min(now + wait, max(now, one.confirm_by))
+        return {**self._queue.deferred(NORMAL, now, due, "look"), "rank": due}
 
     async def run_changed(self, conn: AsyncConnection, campaign_id: str, now: datetime) -> None:
         """See ``ports.Follow``."""

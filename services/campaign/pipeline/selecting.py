@@ -28,15 +28,23 @@ class StoredGroups:
     def __init__(self, caps: Caps | None = None) -> None:
         """*caps* tells which groups have received as much as they may; without it none has.
 
-        An audience is chosen without asking it: who has no room today may have some when the campaign begins. A preview
-        foretells it, and the last moment decides."""
+        An audience is chosen without asking it, but where room is asked for: who has none today may have some when the
+        campaign begins. A preview foretells it, and the last moment decides."""
         self._caps = caps
 
     async def select(
-        self, conn: AsyncConnection, store_id: str, audience: Mapping[str, Any], now: datetime
+        self,
+        conn: AsyncConnection,
+        store_id: str,
+        audience: Mapping[str, Any],
+        now: datetime,
+        *,
+        with_room: bool = False,
     ) -> Selection:
         """Whom *audience* chooses now, by chat id. Raises Invalid where it cannot be read, or names a group that the
         store does not have.
+
+        *with_room* leaves out, with the reason, those that have received all they may in the period of *now*.
         """
         chosen = _read(audience, "audience")
         included: list[Group] = []
@@ -44,7 +52,12 @@ class StoredGroups:
         async for page in self._pages(conn, store_id, chosen):
             chosen_here = [one for one in page if chosen.chooses(one.facts, now)]
             verdicts = await self._verdicts(
-                conn, store_id, chosen_here, now, silent_days=chosen.leave_out_silent_days, caps=None
+                conn,
+                store_id,
+                chosen_here,
+                now,
+                silent_days=chosen.leave_out_silent_days,
+                caps=self._caps if with_room else None,
             )
             for view, verdict in zip(chosen_here, verdicts, strict=True):
                 if verdict.reason:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.permit import Consent
@@ -18,6 +18,7 @@ from services.campaign.store.campaign_tables import (
     campaign_version,
 )
 from services.campaign.store.writing_tables import candidate_set
+from shared.db.rows import dialect_of
 from shared.values import value_class
 
 APPROVED, REJECTED = "approved", "rejected"
@@ -123,13 +124,24 @@ async def snapshot(conn: AsyncConnection, campaign_id: str, version: int) -> Sna
     return None if row is None else Snapshot(**row)
 
 
-async def frozen_pairs(conn: AsyncConnection, campaign_id: str, version: int) -> Sequence[tuple[str, str]]:
-    """(chat id, owner) of the groups that are in; what an approval binds."""
+async def frozen_text(conn: AsyncConnection, campaign_id: str, version: int) -> str:
+    """(chat id, owner) of the groups that are in, which an approval binds, as ``set_text_hash`` takes them."""
     t = audience_target
-    query = sa.select(t.c.chat_id, t.c.owner).where(
-        t.c.campaign_id == campaign_id, t.c.version == version, t.c.reason == ""
+    words: sa.ColumnElement[str] = sa.literal("")
+    for column in (t.c.chat_id, t.c.owner):
+        words = words + sa.cast(sa.func.length(column), sa.Text) + ":" + column
+    pairs = (
+        sa.select(t.c.chat_id, words.label("pair"))
+        .where(t.c.campaign_id == campaign_id, t.c.version == version, t.c.reason == "")
+        .order_by(t.c.chat_id)
+        .subquery()
     )
-    return [(row[0], row[1]) for row in await conn.execute(query)]
+    if dialect_of(conn) == "postgresql":
+        whole = sa.func.string_agg(pairs.c.pair, aggregate_order_by(sa.literal(""), pairs.c.chat_id))
+    else:
+        whole = sa.func.group_concat(pairs.c.pair, "")
+    found: str | None = await conn.scalar(sa.select(whole))
+    return found or ""
 
 
 async def frozen(conn: AsyncConnection, campaign_id: str, version: int) -> Selection:

@@ -29,7 +29,7 @@ campaign = sa.Table(
     sa.Column("status", Id, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),  # of what it says now; 1 is the first
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column("reason", Id, nullable=False),  # why it is paused, failed, cancelled or missed; else ''
+    sa.Column("reason", Id, nullable=False),  # why it stands there, where that needs a reason; or ''
     sa.Column("created_by", Id, nullable=False),
     sa.Column("schedule_at", Instant),  # of the present version
     sa.Column("top_up_of", Id),

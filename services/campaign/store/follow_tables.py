@@ -57,6 +57,7 @@ task_reminder = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("finished_at", Instant),
 )
+sa.Index("task_reminder_by_time", task_reminder.c.asked_at)
 sa.Index("task_reminder_of_campaign", task_reminder.c.campaign_id, task_reminder.c.asked_at)
 
 group_receipt = sa.Table(

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.campaign.domain.following import may_become
 from services.campaign.domain.outcomes import OPEN_TARGETS, TargetStatus
 from services.campaign.store.campaign_tables import campaign_run, campaign_target, owner_task
 from services.campaign.store.follow_tables import LOOKING, task_follow
 from services.campaign.store.tasks import OPEN, Run, some_of
 from shared.db.queue import DEFERRED, PENDING, DueQueue
-from shared.db.rows import dialect_of, insert_rows, pack, rows
+from shared.db.rows import dialect_of, insert_rows, pack
 from shared.db.types import DialectName, Id, Instant
 from shared.values import value_class
 
 SETTLED: Final = (
-    "confirmed_at", "looks", "failures", "looked_at", "errcode", "error", "ended_at", "updated_at",
+    "confirmed_at", "looks", "failures", "looked_at", "errcode", "error", "ended_at", "updated_at", "rank",
 )  # fmt: skip
-"""Columns of its own that a settled row brings; whether it is to be stopped is for others to say."""
+"""Columns that a settled row brings; whether it is to be stopped is for others to say. Its rank is when it is due: were
+it its age, the oldest would be looked at over and over where the rate does not do for all."""
 WAITING: Final = (PENDING, DEFERRED, LOOKING)
 """States of tasks that are still followed."""
 
@@ -135,7 +136,7 @@ async def rest(conn: AsyncConnection, until: datetime, now: datetime) -> None:
 
 
 def _due(now: datetime) -> dict[str, object]:
-    return {"status": PENDING, "due_at": now, "hold_reason": None, "updated_at": now}
+    return {"status": PENDING, "due_at": now, "rank": now, "hold_reason": None, "updated_at": now}
 
 
 async def lines(conn: AsyncConnection, campaign_id: str, *, lock: bool = False) -> list[Line]:
@@ -168,48 +169,61 @@ async def odd(conn: AsyncConnection, task_id: str) -> dict[str, int]:
     return dict((await conn.execute(query)).tuples().all())
 
 
-@cache
-def _write(dialect: DialectName) -> sa.Executable:
+_WRITE: Final = (
+    sa.update(campaign_target)
+    .where(
+        campaign_target.c.run_id == sa.bindparam("run", type_=Id),
+        campaign_target.c.chat_id == sa.bindparam("chat", type_=Id),
+        campaign_target.c.status == sa.bindparam("before", type_=Id),
+    )
+    .values(
+        status=sa.bindparam("after", type_=Id),
+        raw_status=sa.bindparam("raw", type_=sa.Integer),
+        reason=sa.bindparam("why", type_=Id),
+        sent_at=sa.bindparam("sent", type_=Instant()),
+        updated_at=sa.bindparam("now", type_=Instant()),
+    )
+)
+
+
+async def write(
+    conn: AsyncConnection, one: Followed, found: Sequence[Found], now: datetime
+) -> frozenset[str]:
+    """Write what became of groups, forward only; those that changed. The caller holds the campaign, under which alone
+    they change."""
     t = campaign_target
-    new = rows(dialect, "new", chat_id=Id, status=Id, raw_status=sa.Integer, reason=Id, sent_at=Instant())
-    # Forward only: what was sent stays so, and what has ended changes only where it turns out to be sent.
-    forward = sa.or_(
-        t.c.status.in_(OPEN_TARGETS),
-        sa.and_(new.c.status == TargetStatus.SENT.value, t.c.status != TargetStatus.SENT.value),
-    )
-    values = {
-        "status": new.c.status,
-        "raw_status": new.c.raw_status,
-        "reason": sa.func.coalesce(new.c.reason, ""),
-        "sent_at": new.c.sent_at,
-        "updated_at": sa.bindparam("now", type_=Instant()),
-    }
-    changed = sa.or_(
-        t.c.status != new.c.status,
-        t.c.raw_status.is_distinct_from(new.c.raw_status),
-        t.c.reason != sa.func.coalesce(new.c.reason, ""),
-    )
-    ours = (t.c.task_id == sa.bindparam("task", type_=Id), t.c.chat_id == new.c.chat_id)
-    return sa.update(t).where(*ours, forward, changed).values(values).returning(t.c.chat_id)
-
-
-async def write(conn: AsyncConnection, task_id: str, found: Sequence[Found], now: datetime) -> frozenset[str]:
-    """Write what became of groups, forward only; those that changed."""
-    changed: set[str] = set()
-    for some in some_of(sorted(found, key=lambda one: one.chat_id), _CHUNK):
-        document = pack(
-            {
-                "chat_id": one.chat_id,
-                "status": one.status.value,
-                "raw_status": one.raw_status,
-                "reason": one.reason,
-                "sent_at": one.sent_at,
+    query = sa.select(t.c.chat_id, t.c.status, t.c.raw_status, t.c.reason).where(t.c.task_id == one.id)
+    known = {row.chat_id: row for row in await conn.execute(query)}
+    changes: dict[str, dict[str, object]] = {}
+    for item in found:
+        row = known.get(item.chat_id)
+        if row is None or (row.status, row.raw_status, row.reason) == (
+            item.status.value,
+            item.raw_status,
+            item.reason,
+        ):
+            continue
+        if may_become(TargetStatus(row.status), item.status):
+            changes[item.chat_id] = {
+                "run": one.run_id,
+                "chat": item.chat_id,
+                "before": row.status,
+                "after": item.status.value,
+                "raw": item.raw_status,
+                "why": item.reason,
+                "sent": item.sent_at,
+                "now": now,
             }
-            for one in some
-        )
-        told = await conn.execute(_write(dialect_of(conn)), {"new": document, "task": task_id, "now": now})
-        changed.update(told.scalars())
-    return frozenset(changed)
+    if changes:
+        await conn.execute(_WRITE, [changes[chat_id] for chat_id in sorted(changes)])
+    return frozenset(changes)
+
+
+async def making(conn: AsyncConnection) -> bool:
+    """Whether tasks wait for nothing but the rate to be made."""
+    t = owner_task
+    ready = sa.exists().where(t.c.status == sa.literal_column("'pending'"), ~t.c.dry)
+    return bool(await conn.scalar(sa.select(ready)))
 
 
 # --- runs --------------------------------------------------------------------------------------------------

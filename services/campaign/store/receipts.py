@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.campaign.domain.caps import SAID_FULL, Period, ReceiveLimit
 from services.campaign.store.follow_tables import group_receipt
 from services.campaign.store.tasks import some_of
-from shared.db.rows import dialect_of, insert_rows, pack
-from shared.db.types import DialectName
+from shared.db.rows import dialect_of, insert_rows, pack, rows
+from shared.db.types import DialectName, Id
 from shared.values import value_class
 
 _CHUNK = 2000
@@ -58,22 +58,28 @@ async def full(
 ) -> Mapping[str, str]:
     """Those of *chat_ids* with no room left in the period of *at*, and the name of the limit: the first that is reached."""
     t, found = group_receipt.c, dict[str, str]()
+    # Which limit a group was full by is not told: the shortest that there may be is a day.
+    periods = [Period.DAY, *(limit.period for limit in limits)]
+    spans = [period.around(at) for period in periods]
+    counted = [
+        sa.func.sum(
+            sa.case((sa.and_(t.at >= start, t.at < end, t.received if place else ~t.received), 1), else_=0)
+        )
+        for place, (start, end) in enumerate(spans)
+    ]
+    begin, until = min(start for start, _ in spans), max(end for _, end in spans)
+    wanted = sa.select(rows(dialect_of(conn), "wanted", chat_id=Id).c.chat_id)
+    query = sa.select(t.chat_id, *counted).where(t.chat_id.in_(wanted), t.at >= begin, t.at < until)
     for some in some_of(sorted(chat_ids), _CHUNK):
-        for limit in limits:
-            start, end = limit.period.around(at)
-            query = (
-                sa.select(t.chat_id)
-                .where(t.chat_id.in_(some), t.received, t.at >= start, t.at < end)
-                .group_by(t.chat_id)
-                .having(sa.func.count() >= limit.most_at(at))
+        document = pack({"chat_id": chat_id} for chat_id in some)
+        for chat_id, said, *received in await conn.execute(query.group_by(t.chat_id), {"wanted": document}):
+            reached = (
+                limit.named(at)
+                for limit, count in zip(limits, received, strict=True)
+                if count >= limit.most_at(at)
             )
-            for chat_id in await conn.scalars(query):
-                found.setdefault(chat_id, limit.named(at))
-        # Which limit it was is not told: the shortest there may be is a day.
-        start, end = Period.DAY.around(at)
-        said = sa.select(t.chat_id).where(t.chat_id.in_(some), ~t.received, t.at >= start, t.at < end)
-        for chat_id in await conn.scalars(said):
-            found.setdefault(chat_id, SAID_FULL)
+            if name := next(reached, SAID_FULL if said else ""):
+                found[chat_id] = name
     return found
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.outcomes import TargetStatus
 from services.campaign.store.campaign_tables import campaign_target, owner_task
+from services.campaign.store.follow_tables import task_follow
 from services.campaign.store.tasks import some_of
 from shared.values import value_class
 
@@ -34,6 +35,8 @@ class Target:
     made_at: datetime | None
     sent_at: datetime | None
     updated_at: datetime
+    confirmed_at: datetime | None
+    """When its owner confirmed the task, by the platform's clock."""
 
 
 async def chat_ids(conn: AsyncConnection, task_id: str) -> list[str]:
@@ -106,9 +109,12 @@ def _targets() -> sa.Select[Any]:
     columns = (
         t.chat_id, t.name, t.owner, t.task_id, k.status.label("task_status"), k.msgid, t.status, t.raw_status,
         t.reason, t.errcode, t.error, sa.func.coalesce(k.hold_reason, "").label("hold_reason"), k.made_at,
-        t.sent_at, t.updated_at,
+        t.sent_at, t.updated_at, task_follow.c.confirmed_at,
     )  # fmt: skip
-    return sa.select(*columns).join_from(campaign_target, owner_task, k.id == t.task_id)
+    rows = campaign_target.join(owner_task, k.id == t.task_id).outerjoin(
+        task_follow, task_follow.c.id == t.task_id
+    )
+    return sa.select(*columns).select_from(rows)
 
 
 _TARGETS: Final = _targets()

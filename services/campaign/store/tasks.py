@@ -35,6 +35,9 @@ OPEN: Final = (PENDING, DEFERRED, CREATING, TaskStatus.UNKNOWN.value)
 
 _ROWS = 5000
 """Inserted by one statement."""
+_SOME = 1000
+"""Changed by one statement, and put off or woken at once: nobody waits long for a lock because a run is large. What is
+not put off yet is when it comes up; what is not woken yet comes up by itself."""
 _T = TypeVar("_T")
 
 
@@ -190,7 +193,7 @@ async def hold_run(
     *,
     others_only: bool = False,
 ) -> None:
-    """Have everything of a run that is ready wait; what others are just taking goes its own way.
+    """Have what is ready of a run wait, the first thousand; what others are just taking goes its own way.
 
     *others_only*: but for the first owners' tasks.
     """
@@ -202,7 +205,7 @@ async def hold_run(
 
 
 async def hold_all(conn: AsyncConnection, due_at: datetime, reason: str, now: datetime) -> None:
-    """Have everything that is ready wait, of whatever run, but for what nothing leaves for."""
+    """Have what is ready wait, of whatever run, the first thousand, but for what nothing leaves for."""
     t = owner_task
     ready = sa.select(t.c.id).where(t.c.status == sa.literal_column("'pending'"), ~t.c.dry)
     await _put(conn, ready, status=DEFERRED, due_at=due_at, hold_reason=reason, updated_at=now)
@@ -211,7 +214,7 @@ async def hold_all(conn: AsyncConnection, due_at: datetime, reason: str, now: da
 async def release(
     conn: AsyncConnection, campaign_id: str, reason: str, due_at: datetime, now: datetime
 ) -> None:
-    """Have what waits for *reason* come up at *due_at*; at once, where that is not ahead."""
+    """Have what waits for *reason*, the first thousand, come up at *due_at*; at once, where that is not ahead."""
     t = owner_task
     held = sa.select(t.c.id).where(
         t.c.campaign_id == campaign_id,
@@ -223,10 +226,12 @@ async def release(
 
 
 async def _put(conn: AsyncConnection, chosen: Any, **values: Any) -> None:
-    """Change the rows of *chosen*, passing over those that others have locked."""
-    ids = list(await conn.scalars(chosen.order_by(owner_task.c.id).with_for_update(skip_locked=True)))
-    for some in some_of(ids, 1000):
-        await conn.execute(sa.update(owner_task).where(owner_task.c.id.in_(some)).values(**values))
+    """Change the first rows of *chosen*, passing over those that others have locked."""
+    t = owner_task.c
+    first = chosen.order_by(t.rank, t.id).limit(_SOME).with_for_update(skip_locked=True)
+    ids = list(await conn.scalars(first))
+    if ids:
+        await conn.execute(sa.update(owner_task).where(t.id.in_(ids)).values(**values))
 
 
 async def cancel(conn: AsyncConnection, campaign_id: str, now: datetime) -> None:
@@ -238,16 +243,13 @@ async def cancel(conn: AsyncConnection, campaign_id: str, now: datetime) -> None
         t.c.status.in_((PENDING, DEFERRED)),
         t.c.unclear_at.is_(None),
     )
-    ended = (
-        sa.update(t)
-        .where(*clear)
-        .values(
-            status=TaskStatus.CANCELLED.value, hold_reason=None, reason="campaign_cancelled", updated_at=now
-        )
+    ended = sa.update(t).values(
+        status=TaskStatus.CANCELLED.value, hold_reason=None, reason="campaign_cancelled", updated_at=now
     )
-    ids = list(await conn.scalars(ended.returning(t.c.id)))
-    for some in some_of(ids, 1000):
-        gone = sa.update(g).where(g.c.task_id.in_(some), g.c.status == TargetStatus.PLANNED.value)
+    waiting = list(await conn.scalars(sa.select(t.c.id).where(*clear).order_by(t.c.id)))
+    for some in some_of(waiting, _SOME):
+        ids = list(await conn.scalars(ended.where(t.c.id.in_(some), *clear).returning(t.c.id)))
+        gone = sa.update(g).where(g.c.task_id.in_(ids), g.c.status == TargetStatus.PLANNED.value)
         values = {"status": TargetStatus.CANCELLED.value, "reason": "campaign_cancelled", "updated_at": now}
         await conn.execute(gone.values(values))
 

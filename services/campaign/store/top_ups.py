@@ -45,6 +45,22 @@ async def remaining(
     return list(chats), int(count or 0)
 
 
+async def taker(conn: AsyncConnection, parent_id: str, chat_id: str = "") -> str:
+    """The latest campaign, but for dropped ones, that groups of a campaign were handed on to, or one group was; '' for
+    none."""
+    t, c = top_up_group.c, campaign.c
+    dropped = (Status.CANCELLED.value, Status.FAILED.value, Status.MISSED.value)
+    query = sa.select(c.id).where(
+        c.top_up_of == parent_id, sa.or_(c.status.not_in(dropped), c.started_at.is_not(None))
+    )
+    if chat_id:
+        query = query.where(
+            sa.exists().where(t.parent_id == parent_id, t.chat_id == chat_id, t.campaign_id == c.id)
+        )
+    found = await conn.scalar(query.order_by(c.created_at.desc(), c.id.desc()).limit(1))
+    return str(found or "")
+
+
 async def hand_on(conn: AsyncConnection, parent_id: str, campaign_id: str, chat_ids: Sequence[str]) -> None:
     """Hand groups of a campaign on to another one."""
     statement = insert_rows(dialect_of(conn), top_up_group, "new")

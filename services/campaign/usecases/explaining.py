@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain import telling
+from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.story import (
     About,
     Decided,
@@ -20,10 +22,11 @@ from services.campaign.domain.story import (
     Story,
     Written,
 )
-from services.campaign.store import approvals, campaigns, explaining, reporting, targets, tasks
+from services.campaign.store import approvals, campaigns, explaining, reporting, targets, tasks, top_ups
 from services.campaign.store.approvals import APPROVED
 from services.campaign.store.campaigns import Kept
 from services.campaign.store.tasks import Run
+from shared.clock import Clock
 from shared.db.engine import Database
 from shared.errors import NotFound
 from shared.rpc.principal import current, visible_stores
@@ -34,11 +37,21 @@ RUNS: Final = 20
 """Runs of a campaign that are told of, the last ones."""
 
 
+class Consent(Protocol):
+    """Whether somebody who may has approved what stands there now (room: approval)."""
+
+    async def consent_refusal(self, conn: AsyncConnection, campaign: Kept, now: datetime) -> str:
+        """'' where that is so; else the stable reason."""
+        ...
+
+
 class Explaining:
     """See Explain."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, consent: Consent, clock: Clock) -> None:
         self._database = database
+        self._consent = consent
+        self._clock = clock
 
     async def of(self, subject: str, campaign_id: str = "") -> Sequence[Story]:
         """The stories of a campaign, a run, a task or a group, whichever has *subject* as its id; of a group only
@@ -51,7 +64,7 @@ class Explaining:
                 return [await self._campaign(conn, held)]
             task = await explaining.task(conn, subject)
             if task is not None and (held := await _seen(conn, task.campaign_id)) is not None:
-                return [telling.of_task(_about(held), await _history(conn, held), task.told)]
+                return [telling.of_task(await self._about(conn, held), await _history(conn, held), task.told)]
             found = await self._groups(conn, subject, campaign_id)
         if not found:
             raise NotFound(
@@ -63,7 +76,7 @@ class Explaining:
         frozen = await approvals.snapshot(conn, held.id, held.version)
         runs = (await tasks.runs(conn, held.id))[:RUNS]
         return telling.of_campaign(
-            _about(held),
+            await self._about(conn, held),
             await _written(conn, held.id),
             None if frozen is None else Frozen(frozen.included, frozen.excluded, frozen.taken_at),
             await _decided(conn, held.id),
@@ -81,7 +94,7 @@ class Explaining:
         return found
 
     async def _group(self, conn: AsyncConnection, held: Kept, chat_id: str) -> Story:
-        about, past = _about(held), await _history(conn, held)
+        about, past = await self._about(conn, held, chat_id), await _history(conn, held)
         runs = sorted(await tasks.runs(conn, held.id), key=lambda one: one.dry)
         for run in runs:
             if run.dry and held.started_at is not None:
@@ -99,6 +112,12 @@ class Explaining:
                 )
                 return telling.of_group(about, chat_id, past, None, outcome, task.told)
         return telling.of_group(about, chat_id, past, await _left_out(conn, held, runs, chat_id), None, None)
+
+    async def _about(self, conn: AsyncConnection, held: Kept, chat_id: str = "") -> About:
+        waits = held.status in (Status.APPROVED, Status.SCHEDULED, Status.PAUSED)
+        now = self._clock.now()
+        refused = await self._consent.consent_refusal(conn, held, now) if waits else ""
+        return replace(_told(held), refused=refused, topped_up_by=await top_ups.taker(conn, held.id, chat_id))
 
 
 async def _left_out(
@@ -123,7 +142,7 @@ async def _seen(conn: AsyncConnection, campaign_id: str) -> Kept | None:
 
 async def _history(conn: AsyncConnection, held: Kept) -> Sequence[Step]:
     wrote, decided = await _written(conn, held.id), await _decided(conn, held.id)
-    return telling.history(_about(held), wrote, decided, await _moved(conn, held.id))
+    return telling.history(_told(held), wrote, decided, await _moved(conn, held.id))
 
 
 async def _written(conn: AsyncConnection, campaign_id: str) -> Sequence[Written]:
@@ -157,5 +176,5 @@ async def _ran(conn: AsyncConnection, run: Run) -> Ran:
     return Ran(run.id, run.dry, run.started_by, run.started_at, groups, holds)
 
 
-def _about(held: Kept) -> About:
+def _told(held: Kept) -> About:
     return About(held.id, held.spec, held.status, held.reason, held.version, held.finished_at)

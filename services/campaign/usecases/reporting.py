@@ -143,6 +143,7 @@ class Reporting:
                 task_status=one.task_status,
                 msgid=one.msgid,
                 asked_at=one.made_at,
+                confirmed_at=one.confirmed_at,
                 sent_at=one.sent_at,
                 updated_at=one.updated_at,
             )

@@ -9,6 +9,7 @@ import pytest
 
 from shared.clock import ManualClock
 from shared.secrets import SecretKey
+from tests.campaign.approval.doors import Doors, employ, served
 from tests.campaign.approval.house import NOON, House, opened
 
 
@@ -20,3 +21,11 @@ async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
         yield House(database, ManualClock(NOON), SecretKey.create(tmp_path / "secret.key"))
     finally:
         await database.close()
+
+
+@pytest.fixture
+async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
+    """With everybody employed."""
+    home = tmp_path / "home"
+    async with served(home, await employ(home)) as made:
+        yield made

@@ -49,7 +49,9 @@ class Groups:
     def __init__(self) -> None:
         self.chosen = Selection(TOWN, ())
 
-    async def select(self, conn: Any, store_id: str, audience: Any, now: datetime) -> Selection:
+    async def select(
+        self, conn: Any, store_id: str, audience: Any, now: datetime, *, with_room: bool = False
+    ) -> Selection:
         """What it was told."""
         return self.chosen
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from services.campaign.domain.campaign import Canary, Content
+from services.campaign.domain.campaign import Canary, Content, content_hash, set_hash
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.window import default_window
-from services.campaign.pipeline.ports import LeftOut, Selection
+from services.campaign.pipeline.ports import Group, LeftOut, Selection
 from services.campaign.store import approvals
 from services.campaign.store.campaign_tables import (
     approval,
@@ -57,6 +58,27 @@ async def test_submitting_freezes_the_groups_and_keeps_why_others_are_left_out(h
     async with house.database.read() as conn:
         frozen = await approvals.frozen(conn, campaign_id, 1)
     assert frozen == Selection(TOWN[:3], (GONE,))
+
+
+async def test_an_approval_binds_the_groups_and_senders_that_are_frozen_whatever_they_are_called(
+    house: House,
+):
+    names = ["wr", "wr1", "WR1", "wr_2", "群", "é", "🎉", "12:a", "a'b", 'a"b', "a\\b", "Ωmega", "z" * 64]
+    pairs = [(chat_id, owner) for chat_id in names for owner in ("ann", "12:", "王")]
+    random.Random(3).shuffle(pairs)
+    for at in range(0, len(pairs), 13):
+        chosen = [
+            Group(f"{chat_id}{n}", owner, "", 1) for n, (chat_id, owner) in enumerate(pairs[at : at + 13])
+        ]
+        house.groups.chosen = Selection(tuple(sorted(chosen, key=lambda one: one.chat_id)), (GONE,))
+        campaign_id = await house.write()
+        seen = await house.submit(campaign_id)
+        await house.approve(campaign_id, seen)
+        await house.run(campaign_id)
+        assert await house.claim(campaign_id) == ""
+        found = await house.now(campaign_id)
+        wanted = set_hash([(one.chat_id, one.owner) for one in reversed(chosen)])
+        assert seen == content_hash(found.spec, found.store_id, wanted)
 
 
 async def test_a_campaign_that_says_nothing_or_comes_too_late_is_not_submitted(house: House):

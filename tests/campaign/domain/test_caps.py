@@ -13,7 +13,7 @@ from services.campaign.domain.caps import ZONE, Period, ReceiveLimit
 from services.campaign.limit_files import load_limits
 from shared.errors import Invalid
 
-INSTANTS = st.datetimes(datetime(2019, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))
+INSTANTS = st.datetimes(datetime(2019, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # as it wants them
 
 
 @given(INSTANTS, st.sampled_from(list(Period)))

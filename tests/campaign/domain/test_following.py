@@ -18,7 +18,6 @@ from services.campaign.domain.following import (
     after_fault,
     fault_of,
     free_at,
-    may_become,
     next_look,
     next_reminder,
     status_of,
@@ -31,7 +30,6 @@ from shared.wecom.outcome import Outcome, State
 NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WINDOW = default_window("Asia/Shanghai")
-STATUSES = st.sampled_from(list(TargetStatus))
 
 
 def test_the_platforms_numbers_mean_what_its_page_says_and_others_decide_nothing() -> None:
@@ -43,20 +41,6 @@ def test_the_platforms_numbers_mean_what_its_page_says_and_others_decide_nothing
         None,
     ]
     assert status_of(-1) is None
-
-
-@given(st.lists(STATUSES, min_size=1, max_size=12))
-def test_a_group_goes_forward_only_and_what_was_sent_stays_so(told: list[TargetStatus]) -> None:
-    now, seen = TargetStatus.AWAITING_OWNER, [TargetStatus.AWAITING_OWNER]
-    for after in told:
-        if may_become(now, after):
-            now = after
-            seen.append(after)
-    if TargetStatus.SENT in told:
-        assert now is TargetStatus.SENT
-    ended = [at for at, status in enumerate(seen) if status.over]
-    assert all(not status.over for status in seen[: ended[0]] if ended)
-    assert set(seen[ended[0] + 1 :] if ended else []) <= {TargetStatus.SENT}
 
 
 @given(st.integers(0, 30), st.timedeltas(-DAY, 5 * DAY))

@@ -327,3 +327,36 @@ async def _sent(room, chat_id):
     }
     async with room.database.write() as conn:
         await conn.execute(sa.insert(campaign_target).values(values))
+
+
+async def test_two_ways_that_take_one_state_at_the_same_moment_are_both_as_the_platform_has_them(room):
+    side = await ready(room)
+    ways = [await made(side, replace(SPEC, state=f"old{n}")) for n in range(2)]
+    ready_to_write = asyncio.Barrier(2)
+    write = side.join_ways._updated
+
+    async def together(conn, way, spec, once):
+        if not ready_to_write.broken and room.database.dialect == "postgresql":
+            try:
+                await asyncio.wait_for(ready_to_write.wait(), 2)
+            except (TimeoutError, asyncio.BrokenBarrierError):
+                await ready_to_write.abort()
+        await write(conn, way, spec, once)
+
+    side.join_ways._updated = together
+    calls = [
+        side.join_ways.update(
+            way.id, replace(SPEC, state="new"), ["state"], 0, None, once=once("UpdateJoinWay")
+        )
+        for way in ways
+    ]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    api = await _api(side)
+    kept = await room.rows(join_way)
+    for row in kept:
+        assert (await api.join_way(row.config_id)).spec.state == row.spec["state"]
+    assert sum(row.open_state == "new" for row in kept) == 1
+    refused = [one for one in done if isinstance(one, BaseException)]
+    assert all(isinstance(one, Invalid) for one in refused), done
+    if room.database.dialect == "postgresql":
+        assert refused == []

@@ -248,6 +248,7 @@ async def test_each_reason_for_which_nothing_is_sent_is_named_with_the_fact_that
     async with room.database.read() as conn:
         asked = {"chat_ids": [f"wr{n}" for n in range(1, 11)], "leave_out_silent_days": 14}
         chosen = await side.selecting.select(conn, STORE, asked, room.clock.now())
+        with_room = await side.selecting.select(conn, STORE, asked, room.clock.now(), with_room=True)
         everybody = [f"wr{n}" for n in range(1, 13)]
         standing = await side.selecting.standing(conn, STORE, everybody, room.clock.now())
     told = {one.group.chat_id: (one.reason, one.detail) for one in chosen.excluded}
@@ -267,6 +268,12 @@ async def test_each_reason_for_which_nothing_is_sent_is_named_with_the_fact_that
     }
     # What a group has received counts on the day on which it would receive more, not when it is chosen.
     assert [one.chat_id for one in chosen.included] == ["wr7", "wr8"]
+    assert [one.chat_id for one in with_room.included] == ["wr7"]
+    assert [
+        (one.group.chat_id, one.reason, one.detail)
+        for one in with_room.excluded
+        if not told.get(one.group.chat_id)
+    ] == [("wr8", Reason.NO_SLOT_TODAY, "1 a day")]
     now = {one: found if isinstance(found, str) else "" for one, found in standing.items()}
     assert (now["wr8"], now["wr7"], now["wr6"]) == (Reason.NO_SLOT_TODAY, "", "")
     assert (now["wr11"], now["wr12"]) == (Reason.OTHER_STORE, Reason.NOT_IN_RANGE)

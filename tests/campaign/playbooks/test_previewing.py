@@ -95,6 +95,17 @@ async def test_groups_come_in_pages_and_counts_on_the_first_alone(house: House):
     assert (list(told(rest)), rest.played.counts) == (["wr3", "wr4"], None)
 
 
+async def test_groups_that_have_no_room_on_the_day_are_foreseen(house: House):
+    await house.group("wr1", created=NOON - DAY)
+    await house.group("wr2", created=NOON - DAY)
+    house.caps.known = {"wr1": "1 a day"}
+    found = await preview(house, "welcome", WELCOME, days=1)
+    assert found.played.counts is not None
+    first = found.played.counts[found.played.occurrences[0].place]
+    assert (first.groups, first.no_slot, first.excluded) == (2, 1, {})
+    assert [[touch.no_slot for touch in one.touches] for one in found.played.groups] == [["1 a day"], [""]]
+
+
 async def test_steps_whose_day_is_over_are_told(house: House):
     await house.group("wr1")
     found = await preview(house, "warm_up", {**WARM_UP, "event_date": "2026-03-05"})

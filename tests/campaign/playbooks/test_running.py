@@ -386,19 +386,6 @@ async def test_a_run_goes_by_what_its_playbook_said_when_it_was_started(house: H
     assert len(await house.campaigns()) == 1
 
 
-async def test_a_group_without_a_slot_on_the_day_is_left_out_and_may_still_be_told_the_next(house: House):
-    await house.group("wr1", created=NOON - DAY)
-    house.caps.known = {"wr1": "1 a day"}
-    run_id = await house.start("welcome", WELCOME)
-    await house.turn()
-    [hello, *_] = await house.seen(run_id)
-    assert (hello.happened.status, hello.happened.excluded) == ("empty", {"no_slot_today": 1})
-    house.caps.known = {}
-    await house.until(NOON + DAY)
-    [kept] = await house.campaigns()
-    assert (chats(kept), kept.spec.name) == (["wr1"], "新群欢迎：第二天：欢迎 3月3日")
-
-
 async def test_what_is_over_is_forgotten_in_the_end(house: House):
     await house.group("wr1")
     run_id = await house.start("warm_up", WARM_UP)

@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 from reach.campaign.v1 import campaign_pb2, campaign_service_pb2_grpc, group_pb2, writing_pb2
 from reach.campaign.v1 import playbook_pb2 as pb
-from typer.testing import CliRunner
 
-from cli.main import app as reach_command
 from services.campaign import group_service, playbook_service, writing_service
 from services.campaign.approval_side import approval_side, permitting
 from services.campaign.candidate_service import CandidateMethods
@@ -46,6 +44,7 @@ from tests.campaign.approval.house import LOCATIONS, Caps, Follow, Start
 from tests.campaign.playbooks.house import WARM_UP, WELCOME
 from tests.campaign.writing.room import Script, _Nothing, refused
 from tests.campaign.writing.test_candidates import answer
+from tests.cli.support import Reach as Command
 from tests.e2e.harness import CORP, STORE, Reach, Sandbox, create_tokens, embedded, eventually, sandbox
 
 HOURS = 3600.0
@@ -157,9 +156,10 @@ class Room:
     async def synchronised(self, *chat_ids: str, stub: Any = None) -> None:
         """Wait until these groups are known."""
         stub = stub or self.stub
-        await stub.SyncGroups(group_pb2.SyncGroupsRequest(whole=True))
 
         async def known() -> bool:
+            # One that is under way may have listed them before they were there.
+            await stub.SyncGroups(group_pb2.SyncGroupsRequest(whole=True))
             found = (await stub.ListGroups(group_pb2.ListGroupsRequest(store_id=STORE))).groups
             return {one.chat_id for one in found if one.eligible} >= set(chat_ids)
 
@@ -261,9 +261,13 @@ async def test_an_operator_starts_a_playbook_and_its_drafts_wait_for_somebody_el
         assert await world.sends() == []  # nothing leaves by itself
         assert (await refused(cat.StopPlaybook(pb.StopPlaybookRequest(run_id=run.id)))).reason == "NOT_FOUND"
         assert list((await cat.ListPlaybookRuns(pb.ListPlaybookRunsRequest())).runs) == []
-        seen = (
-            await ann.ListPlaybookOccurrences(pb.ListPlaybookOccurrencesRequest(run_id=run.id))
-        ).occurrences
+        asked = pb.ListPlaybookOccurrencesRequest(run_id=run.id)
+
+        async def all_three() -> list[pb.PlaybookOccurrence] | None:
+            found = list((await ann.ListPlaybookOccurrences(asked)).occurrences)
+            return found if len(found) == 3 else None
+
+        seen = await eventually(all_three) or []
         assert [(one.step, one.outcome) for one in seen] == [
             ("gift", pb.PLAYBOOK_OUTCOME_EMPTY),
             ("guide", pb.PLAYBOOK_OUTCOME_EMPTY),
@@ -368,12 +372,11 @@ async def test_a_playbook_is_started_from_the_command_line(world: Sandbox, tmp_p
         await world.post("/sandbox/groups", chat_id="wrA", owner="ann", name="A 群")
         await room.synchronised("wrA")
         event = str((await world.now() + timedelta(days=9)).date())
-        place = {"REACH_CAMPAIGN_TARGET": room.reach.grpc, "REACH_HOME": str(tmp_path / "home")}
-        place["COLUMNS"] = "200"
+        program = Command(tmp_path, REACH_CAMPAIGN_TARGET=room.reach.grpc)
 
         async def command(*words: str) -> tuple[int, str]:
-            done = await asyncio.to_thread(CliRunner().invoke, reach_command, ["playbook", *words], env=place)
-            return done.exit_code, done.output
+            done = await asyncio.to_thread(program.process, "playbook", *words)
+            return done.code, done.out + done.err
 
         code, shown = await command("list")
         assert code == 0

@@ -186,7 +186,7 @@ class Room(Bench):
             (one["msgid"], row["chat_id"]): datetime.fromisoformat(row["at"]).replace(microsecond=0)
             for one in await self.made()
             for row in one["outcomes"]
-            if row["outcome"] == "sent"
+            if row["outcome"] == "sent" and one["creator"] is None  # others are made by hand
         }
         by_task = {row.id: row.msgid for row in await self.rows(task_follow)}
         ours = {

@@ -37,7 +37,7 @@ class _Servicer(TargetMethods, ReportMethods, ExplainMethods):  # type: ignore[m
     """The methods of this room, as campaign serves them."""
 
     def __init__(self, desk: Desk) -> None:
-        side = reporting_side(desk.database, desk.writing, desk.audit, desk.clock, desk.customer)
+        side = reporting_side(desk.database, desk.writing, desk.permit, desk.audit, desk.clock, desk.customer)
         self._targets = Targets(desk.database)
         self._reporting = side.reporting
         self._topping_up = side.topping_up

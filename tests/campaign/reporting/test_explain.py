@@ -62,6 +62,35 @@ async def test_a_paused_campaign_says_why_and_what_lets_it_go_on(desk: Desk) -> 
     assert "it is paused: too many of its last tasks went wrong" in told(found, "moved")
 
 
+async def test_an_approval_that_does_not_hold_any_more_is_what_is_in_the_way(desk: Desk) -> None:
+    desk.has({"li": 1})
+    campaign_id = await desk.approved()
+    desk.clock.advance(4 * DAY)
+    [old] = await desk.explained(campaign_id)
+    assert (
+        old.next_en == "it may not be sent now (its approval has expired): edit it and have it approved anew"
+    )
+    assert (
+        (await desk.explained("wr-li-00"))[0].next_zh
+        == old.next_zh
+        == "现在不能发送（审批已过期）：修改并重新审批"
+    )
+    cautious = Desk(desk.database, desk.clock, desk.key, dry_run=True)
+    cautious.has({"li": 1})
+    [kept] = await cautious.explained(await cautious.approved())
+    assert "WECOM_CUSTOMER_DRY_RUN=false" in kept.next_en
+    for name in ("ann", "ben"):
+        desk.hire(name)
+    begun = await desk.running()
+    await desk.becomes(begun, Status.PAUSED, reason="by_hand")
+    assert "resume it" in (await desk.explained(begun))[0].next_en
+    desk.tokens.down = True
+    assert "try again later" in (await desk.explained(begun))[0].next_en
+    desk.tokens.down = False
+    desk.clock.advance(4 * DAY)
+    assert "cancel it and top up the rest" in (await desk.explained(begun))[0].next_en
+
+
 async def test_a_running_campaign_says_what_most_of_its_tasks_wait_for(desk: Desk) -> None:
     desk.has({"li": 1, "wu": 1, "xu": 1})
     campaign_id = await desk.running()
@@ -79,6 +108,12 @@ async def test_a_finished_campaign_points_to_the_top_up_that_it_needs(desk: Desk
     [found] = await desk.explained(campaign_id)
     assert "TopUpCampaign" in found.next_en
     assert "1 sent, 1 owner_never_confirmed" in told(found, "run")
+    child = (await desk.top_up(campaign_id)).campaign.id
+    for subject in (campaign_id, "wr-li-00"):
+        [found] = await desk.explained(subject)
+        assert found.next_en == f"its top-up {child} asks once more for those that it did not reach"
+    await desk.becomes(child, Status.CANCELLED)
+    assert "TopUpCampaign" in (await desk.explained("wr-li-00"))[0].next_en
     other = await desk.write()
     await desk.becomes(other, Status.CANCELLED)
     [dropped] = await desk.explained(other)

@@ -35,6 +35,14 @@ __all__ = ["database", "world"]
 ANN = Principal("ann", "human", frozenset({"campaign.read", "campaign.write"}), frozenset({STORE}))
 
 
+class Willing:
+    """Whatever stands there was approved."""
+
+    async def consent_refusal(self, conn: Any, campaign: Any, now: Any) -> str:
+        """Nothing is in the way."""
+        return ""
+
+
 class Told(TargetMethods, ReportMethods, ExplainMethods):  # type: ignore[misc]  # what it lacks nobody asks
     """What is told of the campaigns of a room."""
 
@@ -42,7 +50,7 @@ class Told(TargetMethods, ReportMethods, ExplainMethods):  # type: ignore[misc] 
         self.room, database, clock = room, room.database, room.clock
         audit, groups = AuditLog(database.dialect, KEY), room.groups
         writing = Campaigns(database, Linter((), ()), groups, room.site.moving, audit, clock)
-        side = reporting_side(database, writing, audit, clock, Customer())
+        side = reporting_side(database, writing, Willing(), audit, clock, Customer())
         self._targets, self._tokens = Targets(database), PageTokens(b"k" * 32)
         self._reporting, self._topping_up, self._explaining = side.reporting, side.topping_up, side.explaining
         self._shown = self

@@ -30,6 +30,7 @@ async def test_each_group_tells_its_status_its_task_and_what_the_platform_said(d
     assert (sent.task_id, sent.msgid, sent.task_status) == (task_id, f"msg-{task_id}", "created")
     assert sent.send_time.ToDatetime() == sent.ask_time.ToDatetime() == desk.clock.now().replace(tzinfo=None)
     assert (refused.reason, refused.errcode, refused.error) == ("platform_refused", 40058, "bad chat")
+    assert not sent.HasField("confirm_time")
     assert not refused.HasField("raw_status")
     assert not refused.HasField("send_time")
     assert (word(planned.status), planned.task_status, planned.HasField("ask_time")) == (
@@ -38,6 +39,9 @@ async def test_each_group_tells_its_status_its_task_and_what_the_platform_said(d
         False,
     )
     assert not planned.HasField("errcode")
+    await desk.follows(task_id, desk.clock.now())
+    confirmed = (await desk.targets(campaign_id)).targets[0]
+    assert confirmed.confirm_time == confirmed.ask_time
 
 
 async def test_pages_and_filters_show_every_group_once(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -94,11 +94,14 @@ class Steered:
         """Fork one whose socket is *at*."""
         await forker.fork("step", str(at))
 
-        async def there() -> bool:
-            return await asyncio.to_thread(at.exists)
+        async def there() -> Self | None:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return cls(*await asyncio.open_unix_connection(str(at)))
+            return None
 
-        await eventually(there, 20)
-        return cls(*await asyncio.open_unix_connection(str(at)))
+        found = await eventually(there, 20)
+        assert found is not None
+        return found
 
     async def act(self, now: datetime) -> int:
         """Claim, call and settle at *now*; how many tasks were claimed."""

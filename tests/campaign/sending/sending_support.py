@@ -15,7 +15,7 @@ from services.campaign.domain.campaign import Attachment, Canary, Content, Spec,
 from services.campaign.domain.lifecycle import Status
 from services.campaign.domain.window import SendWindow, default_window
 from services.campaign.pipeline.moving import Moving
-from services.campaign.pipeline.ports import Group, Made, Selection
+from services.campaign.pipeline.ports import Group, Made, Permit, Selection
 from services.campaign.pipeline.sending import Sender
 from services.campaign.sending_side import SendingSide, sending_side
 from services.campaign.store import campaigns
@@ -152,6 +152,7 @@ class Replica:
         qps: int = 5,
         retry_max: int = 3,
         follow: MemoryFollow | None = None,
+        permit: Permit | None = None,
     ) -> None:
         self.database, self.clock, self.groups = database, clock, groups
         self.caller = Caller(url, allowed_hosts=["127.0.0.1"])
@@ -172,7 +173,7 @@ class Replica:
             Customer(send_qps=qps, retry_max=retry_max),
             self.moving,
             groups=groups,
-            permit=self.permit,
+            permit=permit or self.permit,
             follow=self.follow,
             materials=self.materials,
         )

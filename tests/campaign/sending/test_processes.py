@@ -20,6 +20,8 @@ from tests.campaign.sending.sending_support import ADD
 from tests.campaign.sending.test_pacing import QPS, SHUTS, most_in_a_second
 from tests.e2e.harness import eventually
 
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(400)]
+
 KILLS = 20
 OPENS = SHUTS + timedelta(hours=16)
 """10:00 of the next day in Shanghai."""
@@ -88,10 +90,11 @@ async def _walk(
     field: Herd, replicas: list[Steered], now: datetime, until: datetime, chance: random.Random, asked: int
 ) -> datetime:
     """Let both act at the same instants, irregularly apart, before *until* and until so many were asked."""
+    claimed = 1
     while now < until:
         await field.set(now)
-        await asyncio.gather(*(one.act(now) for one in replicas))
-        if len(await field.asked_at()) >= asked:
+        before, claimed = claimed, sum(await asyncio.gather(*(one.act(now) for one in replicas)))
+        if not (before or claimed) and len(await field.asked_at()) >= asked:
             break
         now += timedelta(seconds=chance.uniform(0.2, 1.1))
     return now

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from services.campaign.domain.campaign import Attachment, AttachmentKind, Canary, Content
 from services.campaign.domain.lifecycle import Status
-from services.campaign.store.campaign_tables import campaign_run, task_attempt
-from tests.campaign.sending.sending_support import ADD, Answer, Bench
+from services.campaign.store.campaign_tables import campaign_run, owner_task, task_attempt
+from tests.campaign.sending.sending_support import ADD, Answer, Bench, Replica
 
 
 async def test_each_owner_is_asked_once_for_their_groups_and_the_campaign_waits_for_them(
@@ -174,6 +174,41 @@ async def test_too_often_lets_everybody_rest(bench: Bench) -> None:
     await bench.advance(timedelta(seconds=60))
     await bench.until_idle()
     assert len(await bench.made()) == 3
+
+
+async def test_a_rest_holds_for_what_comes_up_meanwhile_and_for_other_campaigns(bench: Bench) -> None:
+    for owner in ("li", "wu"):
+        await bench.owns(owner, 1)
+    await bench.world.fault(path=ADD, errcode=45009, count=1)
+    await bench.world.fault(path=ADD, to="wu", errcode=-1, count=1)
+    await bench.start()
+    await bench.replica.turn(2)
+    asked = len(await bench.world.requests(ADD))
+    other = Replica(bench.database, bench.clock, bench.world.url, bench.groups, "b")
+    try:
+        await bench.start("别的")
+        for _ in range(5):  # the other one's retry is due after a second, and a campaign has just begun
+            await bench.advance(timedelta(seconds=10))
+            await bench.replica.turn()
+            await other.turn()
+        assert len(await bench.world.requests(ADD)) == asked
+        assert {row.retries for row in await bench.rows(owner_task)} <= {0, 1}, "a rest is no retry"
+        await bench.advance(timedelta(seconds=25))
+        await bench.until_idle()
+    finally:
+        await other.close()
+    assert len(await bench.made()) == 4
+
+
+async def test_a_campaign_that_is_cancelled_leaves_its_dry_run_to_end(bench: Bench) -> None:
+    for owner in ("li", "wu"):
+        await bench.owns(owner, 1)
+    await bench.start(dry=True)
+    await bench.move(Status.CANCELLED)
+    await bench.until_idle()
+    assert {status for status, _ in (await bench.targets()).values()} == {"simulated"}
+    [run] = await bench.rows(campaign_run)
+    assert run.finished_at is not None
 
 
 async def test_many_refusals_pull_the_brake_and_a_person_lets_it_go_on(bench: Bench) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.campaign.domain.campaign import Attachment, AttachmentKind, Content
 from services.campaign.domain.lifecycle import Status
-from services.campaign.store.campaign_tables import owner_task
+from services.campaign.store.campaign_tables import campaign_run, campaign_target, owner_task
 from services.campaign.unknowns import TaskDesk
 from shared.db.once import Once
 from shared.errors import Conflict
@@ -161,6 +163,170 @@ async def test_nothing_else_with_these_words_goes_to_this_sender_until_it_is_cle
     assert {row.status for row in await bench.rows(owner_task)} == {"created"}
     assert len({row.msgid for row in await bench.rows(owner_task)}) == 2
     assert len(await bench.made()) == 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drop": "after-accept"},
+        {"drop": "after-accept", "reset": True},
+        {"http_status": 502, "accepted": True},
+        {"malformed": "truncated"},
+        {"malformed": "html"},
+        {"malformed": "no_errcode"},
+        {"short": True},
+    ],
+    ids=["closed", "reset", "502", "truncated", "html", "no_errcode", "short"],
+)
+async def test_however_the_answer_is_lost_the_task_is_found_and_made_once(
+    bench: Bench, fault: dict[str, Any]
+) -> None:
+    await bench.owns("li", 2)
+    await bench.world.fault(path=ADD, count=1, **fault)
+    await bench.start()
+    await bench.until_idle()
+    [made] = await bench.made()
+    assert await bench.attempts() == ["unknown"]
+    [row] = await bench.rows(owner_task)
+    assert (row.status, row.msgid) == ("created", made["msgid"])
+    assert (row.retries, row.looks) == (0, 0), "a look that found it used up nothing"
+
+
+async def test_no_answer_within_the_deadline_is_looked_for(bench: Bench) -> None:
+    await bench.owns("li", 1)
+    # It is accepted, and the answer never comes.
+    await bench.world.fault(path=ADD, count=1, hang=True, accepted=True)
+    await bench.start()
+    bench.replica.sender._deadline = timedelta(seconds=0.5)
+    await bench.until_idle()
+    assert await bench.attempts() == ["unknown"]
+    [made] = await bench.made()
+    [row] = await bench.rows(owner_task)
+    assert (row.status, row.msgid) == ("created", made["msgid"])
+
+
+@pytest.mark.parametrize("drop", ["after-accept", "before-accept"])
+async def test_several_tasks_of_one_owner_with_the_same_words_are_told_apart(bench: Bench, drop: str) -> None:
+    """Two campaigns of the same words, and two tasks in each: whichever answers are lost, four tasks, each known."""
+    groups = await bench.owns("li", 4)
+    bench.replica.side.start._groups_a_task = 2
+    await bench.world.fault(path=ADD, drop=drop, probability=0.6, seed=4, count=2)
+    await bench.start()
+    await bench.start()
+    await bench.until_idle()
+    made = await bench.made()
+    assert Counter(chat_id for one in made for chat_id in one["chat_ids"]) == dict.fromkeys(groups, 2)
+    assert len(made) == 4
+    asked = {one["msgid"]: sorted(one["chat_ids"]) for one in made}
+    for row in await bench.rows(owner_task):
+        theirs = [one.chat_id for one in await bench.rows(campaign_target) if one.task_id == row.id]
+        assert asked.pop(row.msgid) == sorted(theirs), "each has the task that holds its groups"
+    assert not asked
+
+
+async def test_many_looks_ask_about_each_task_once(bench: Bench) -> None:
+    """After an outage all that was under way is looked for at once; they share the rate, and so what they learn."""
+    for at in range(6):
+        await bench.owns(f"u{at}", 1)
+    await bench.world.fault(path=ADD, drop="after-accept", count=6)
+    await bench.start()
+    fast = Replica(
+        bench.database,
+        bench.clock,
+        bench.world.url,
+        bench.groups,
+        "b",
+        qps=50,
+        follow=bench.replica.follow,
+    )
+    try:
+        assert await fast.turn() == 6
+        await bench.advance(timedelta(seconds=6))
+        assert await fast.turn() == 6
+    finally:
+        await fast.close()
+    assert {status for status, _ in (await bench.tasks()).values()} == {"created"}
+    assert len(await bench.made()) == 6
+    asked = await bench.world.requests("/cgi-bin/externalcontact/get_groupmsg_task")
+    assert len(asked) == 6, "not thirty-six"
+
+
+async def test_a_look_ends_before_its_lease_does(bench: Bench) -> None:
+    await bench.owns("li", 1)
+    await bench.world.fault(path=ADD, drop="after-accept", count=1)
+    await bench.world.fault(path=LIST, hang=True)
+    await bench.start()
+    await bench.until_asked()
+    bench.replica.sender._lease = timedelta(seconds=2.5)
+    await bench.advance(timedelta(seconds=6))
+    await bench.replica.turn()
+    [row] = await bench.rows(owner_task)
+    assert (row.status, row.hold_reason, row.looks) == ("deferred", "look_up", 0)
+    assert "took too long" in row.error
+
+
+async def test_what_cannot_be_looked_for_in_a_day_is_for_a_person(bench: Bench) -> None:
+    await bench.owns("li", 1)
+    await bench.world.fault(path=ADD, drop="after-accept", count=1)
+    await bench.world.fault(path=LIST, errcode=-1)
+    await bench.start()
+    await bench.until_asked()
+    for _ in range(4):
+        await bench.advance(timedelta(hours=5.9))
+        await bench.replica.turn()
+        assert await bench.tasks() == {"li/0": ("deferred", "look_up")}
+    await bench.advance(timedelta(minutes=25))
+    await bench.replica.turn()
+    assert await bench.tasks() == {"li/0": ("unknown", "look_up_failed")}
+    [found] = await desk(bench).list_unknown({STORE}, "", 10)
+    await bench.world.clear_faults()
+    assert await resolve(bench, found.id, Verdict.SENT) == "pending"
+    await bench.until_idle()
+    assert await bench.tasks() == {"li/0": ("created", "")}
+    assert len(await bench.made()) == 1
+
+
+async def test_a_cancelled_campaign_still_finds_out_what_its_last_request_made(bench: Bench) -> None:
+    await bench.owns("li", 1)
+    await bench.owns("wu", 1)
+    await bench.world.fault(path=ADD, to="li", drop="after-accept", count=1)
+    await bench.world.fault(path=ADD, to="wu", drop="before-accept", count=1)
+    await bench.start()
+    await bench.until_asked(2)
+    await bench.move(Status.CANCELLED)
+    await bench.until_idle()
+    assert await bench.tasks() == {"li/0": ("created", ""), "wu/0": ("cancelled", "campaign_cancelled")}
+    assert len(await bench.made()) == 1
+    assert [one.owner for one in bench.replica.follow.tasks] == ["li"], "so that it is cancelled there, too"
+    assert {status for status, _ in (await bench.targets()).values()} == {"awaiting_owner", "cancelled"}
+
+
+async def test_a_dry_run_whose_process_is_gone_is_looked_for_nowhere(bench: Bench) -> None:
+    await bench.owns("li", 2)
+    await bench.start(dry=True)
+    make = bench.replica.sender._dry.make
+    stuck = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    bench.replica.sender._dry.make = never  # type: ignore[method-assign, assignment]  # it dies in there
+    await bench.replica.sender.once(1)
+    await stuck.wait()
+    for call in list(bench.replica.sender._calls):
+        call.cancel()
+    await bench.replica.sender.settled()
+    bench.replica.sender._dry.make = make  # type: ignore[method-assign]
+    before = len(await bench.world.requests())
+    await bench.advance(timedelta(seconds=61))
+    await bench.replica.sender._take_over(bench.clock.now())
+    await bench.until_idle()
+    assert len(await bench.world.requests()) == before
+    assert await bench.tasks() == {"li/0": ("simulated", "")}
+    assert {status for status, _ in (await bench.targets()).values()} == {"simulated"}
+    [run] = await bench.rows(campaign_run)
+    assert run.finished_at is not None
 
 
 @pytest.mark.parametrize("point", range(14))

@@ -81,6 +81,7 @@ def upgrade() -> None:
         sa.Column("finished_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("task_id", "number"),
     )
+    op.create_index("task_reminder_by_time", "task_reminder", ["asked_at"], unique=False)
     op.create_index("task_reminder_of_campaign", "task_reminder", ["campaign_id", "asked_at"], unique=False)
 
 
