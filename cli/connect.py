@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from cli.common import SERVICES, TOKEN_VARIABLE
 from shared.errors import ReachError, Unauthenticated, Unavailable
+from shared.hosting.callers import client_tls
 from shared.rpc.address import is_loopback
 from shared.rpc.client import channel
 from shared.rpc.status import from_call
+from shared.rpc.tls import ClientTls
 from shared.settings import Settings
+from shared.watched_files import watched_token
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import ServiceDescriptor
@@ -33,8 +35,8 @@ async def calling(
 
     A call that fails inside the block raises the ``ReachError`` it means.
     """
-    place, ca = await place_of(chosen, service), chosen.auth.tls_ca_file
-    async with calling_at(place, service, *contracts, token=token_of(chosen), ca=ca) as opened:
+    place, tls = await place_of(chosen, service), client_tls(chosen.auth)
+    async with calling_at(place, service, *contracts, token=token_of(chosen), tls=tls) as opened:
         yield opened
 
 
@@ -45,7 +47,7 @@ async def place_of(chosen: Settings, service: str) -> str:
     if service == first or getattr(chosen, f"{service}_target"):
         return chosen.target(service)
     shared = chosen.target(first)
-    return shared if await _serves(shared, service, chosen.auth.tls_ca_file) else chosen.target(service)
+    return shared if await _serves(shared, service, client_tls(chosen.auth)) else chosen.target(service)
 
 
 async def asked(chosen: Settings) -> list[str]:
@@ -56,14 +58,14 @@ async def asked(chosen: Settings) -> list[str]:
     return list(found.values())
 
 
-async def _serves(place: str, service: str, ca: Path | None) -> bool:
+async def _serves(place: str, service: str, tls: ClientTls | None) -> bool:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     if is_loopback(place):
         _past_the_proxy()
     words = "".join(part.title() for part in service.split("_"))
     request = health_pb2.HealthCheckRequest(service=f"reach.{service}.v1.{words}Service")
-    opened = channel(place, ca=ca)
+    opened = channel(place, tls=tls)
     try:
         stub: Any = health_pb2_grpc.HealthStub(opened)
         await stub.Check(request, timeout=_LOOK)
@@ -80,12 +82,12 @@ async def calling_at(
     service: str,
     *contracts: ServiceDescriptor,
     token: str | None = None,
-    ca: Path | None = None,
+    tls: ClientTls | None = None,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """The same for a service at *place* (host:port)."""
     if is_loopback(place):
         _past_the_proxy()
-    opened = channel(place, *contracts, token=token, ca=ca)
+    opened = channel(place, *contracts, token=token, tls=tls)
     try:
         yield opened
     except grpc.RpcError as error:
@@ -100,7 +102,7 @@ def token_of(chosen: Settings) -> str | None:
     if given:
         return given
     file = chosen.service_token_file
-    return file.read_text(encoding="utf-8").strip() if file is not None else None
+    return watched_token(file).current() if file is not None else None
 
 
 def _failure(error: grpc.RpcError, service: str, place: str) -> ReachError:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli.common import fail
+from cli.common import fail, refuse
 
 SECONDS: Final = 4.0
 
@@ -18,8 +18,14 @@ def health(
     ca: Annotated[
         Path | None, typer.Option(metavar="FILE", exists=True, help="PEM of the authority, for TLS.")
     ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", exists=True, help="PEM of our certificate, for mTLS.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", exists=True, help="PEM of its key.")] = None,
 ) -> None:
     """Ask once whether a process is ready; exit 0 when it is, 1 when not."""
+    if (cert is None) != (key is None) or (cert is not None and ca is None):
+        refuse("--cert and --key go together, and with --ca")
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -28,7 +34,9 @@ def health(
     channel = (
         grpc.insecure_channel(target, options)
         if ca is None
-        else grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()), options)
+        else grpc.secure_channel(
+            target, grpc.ssl_channel_credentials(*map(_content, (ca, key, cert))), options
+        )
     )
     with channel:
         try:
@@ -41,3 +49,7 @@ def health(
     typer.echo(status)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise typer.Exit(1)
+
+
+def _content(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path is not None else None

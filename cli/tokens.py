@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,12 +14,10 @@ from cli.identity import registry
 from cli.inputs import duration
 
 if TYPE_CHECKING:
-    from shared.identity.registry import TokenRecord
+    from shared.identity.registry import Revocation, TokenRecord
     from shared.settings import Settings
 
 app = typer.Typer(help="Who may call: create, list and revoke tokens.", no_args_is_help=True)
-
-_Which = Annotated[str, typer.Argument(metavar="TOKEN|ID", help="The id that `list` shows, or the token.")]
 
 
 @app.command("create")
@@ -42,27 +41,47 @@ def create(
 
 @app.command("list")
 def list_tokens() -> None:
-    """List every token ever issued, without its secret."""
+    """List every token ever issued, without its secret, and what was revoked of JWTs."""
     chosen = _chosen()
 
-    async def work() -> list[TokenRecord]:
+    async def work() -> tuple[Sequence[TokenRecord], Sequence[Revocation]]:
         async with registry(chosen) as tokens:
-            return await tokens.list()
+            return await tokens.list(), await tokens.revocations()
 
-    _print(run(work()))
+    records, revocations = run(work())
+    _print(records)
+    for one in revocations:
+        typer.echo(
+            f"JWTs of {one.kind} {one.name} are revoked, up to {one.revoked_at:%Y-%m-%d %H:%M:%S} UTC",
+        )
 
 
 @app.command("revoke")
-def revoke(which: _Which) -> None:
-    """Make a token useless, everywhere within five seconds."""
+def revoke(
+    which: Annotated[
+        str, typer.Argument(metavar="TOKEN|ID", help="What `list` shows, a token, or jwt:… as logs have it.")
+    ] = "",
+    subject: Annotated[
+        str, typer.Option(help="All that this caller can show, JWTs too: alice, https://id.example#alice.")
+    ] = "",
+    issuer: Annotated[str, typer.Option(help="All JWTs of this issuer up to now.")] = "",
+) -> None:
+    """Make a token useless, everywhere within five seconds; or all of a caller, or all JWTs of an issuer.
+
+    What was approved with them is void, too. Who logs in later is not meant.
+    """
+    if sum(map(bool, (which, subject, issuer))) != 1:
+        refuse("name one of: a token or its id, --subject, --issuer")
     chosen = _chosen()
 
-    async def work() -> None:
+    async def work() -> str:
         async with registry(chosen) as tokens:
-            await tokens.revoke(which)
+            if subject:
+                return f"revoked, and {await tokens.revoke_subject(subject)} tokens of theirs"
+            await (tokens.revoke_issuer(issuer) if issuer else tokens.revoke(which))
+            return "revoked"
 
-    run(work())
-    typer.echo("revoked")
+    typer.echo(run(work()))
 
 
 @app.command("login")
@@ -87,7 +106,7 @@ def _chosen() -> Settings:
     return settings()
 
 
-def _print(records: list[TokenRecord]) -> None:
+def _print(records: Sequence[TokenRecord]) -> None:
     from datetime import UTC
 
     from cli.tables import show
@@ -98,8 +117,12 @@ def _print(records: list[TokenRecord]) -> None:
         who = one.principal
         state = "revoked" if one.revoked_at else "live" if one.is_live(now) else "expired"
         stores = "*" if who.stores == "*" else ",".join(sorted(who.stores))
-        until = f"{one.expires_at:%Y-%m-%d %H:%M}" if one.expires_at else "-"
-        rows.append(
-            (who.token_id or "", who.subject, who.kind, state, stores, ",".join(sorted(who.scopes)), until)
-        )
-    show(("id", "subject", "kind", "state", "stores", "scopes", "expires"), rows, empty="no token yet")
+        until, login = _minute(one.expires_at), _minute(who.login_at)
+        scopes = ",".join(sorted(who.scopes))
+        rows.append((who.token_id or "", who.subject, who.kind, state, stores, scopes, login, until))
+    heads = ("id", "subject", "kind", "state", "stores", "scopes", "login", "expires")
+    show(heads, rows, empty="no token yet")
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at is not None else "-"

@@ -43,6 +43,43 @@ def _transport(settings: Settings, service: str) -> Iterator[Contradiction]:
         )
 
 
+def _http_transport(settings: Settings, service: str) -> Iterator[Contradiction]:
+    auth = settings.auth
+    pair = ("auth.http_tls_cert_file", "auth.http_tls_key_file")
+    if (auth.http_tls_cert_file is None) != (auth.http_tls_key_file is None):
+        yield _about(
+            "REACH_AUTH_HTTP_TLS_CERT_FILE and REACH_AUTH_HTTP_TLS_KEY_FILE go together; set both or neither",
+            *pair,
+        )
+
+
+def _peers(settings: Settings, service: str) -> Iterator[Contradiction]:
+    auth = settings.auth
+    certain = auth.tls_cert_file is not None and auth.tls_ca_file is not None and auth.tls_require_client
+    if auth.mtls_allow and not certain:
+        yield _about(
+            "REACH_AUTH_MTLS_ALLOW names client certificates, and none is asked for: set REACH_AUTH_TLS_CERT_FILE, "
+            "REACH_AUTH_TLS_KEY_FILE and REACH_AUTH_TLS_CA_FILE, and leave REACH_AUTH_TLS_REQUIRE_CLIENT true",
+            "auth.mtls_allow",
+            "auth.tls_ca_file",
+            "auth.tls_require_client",
+        )
+
+
+def _jwt(settings: Settings, service: str) -> Iterator[Contradiction]:
+    auth = settings.auth
+    sources = [auth.jwks_file is not None, auth.jwks_url is not None]
+    fields = ("auth.jwks_file", "auth.jwks_url", "auth.jwt_issuer", "auth.jwt_audience")
+    if all(sources):
+        yield _about("REACH_AUTH_JWKS_FILE and REACH_AUTH_JWKS_URL are both set; keep one of them", *fields)
+    elif any(sources) != (auth.jwt_issuer is not None) or any(sources) != (auth.jwt_audience is not None):
+        yield _about(
+            "JWTs need REACH_AUTH_JWT_ISSUER, REACH_AUTH_JWT_AUDIENCE, and one of REACH_AUTH_JWKS_FILE and "
+            "REACH_AUTH_JWKS_URL; set all three or none",
+            *fields,
+        )
+
+
 def _approval(settings: Settings, service: str) -> Iterator[Contradiction]:
     if not settings.wecom.customer.manual_approval:
         yield _about(
@@ -108,6 +145,9 @@ def _broker(settings: Settings, service: str) -> Iterator[Contradiction]:
 
 _CHECKS: tuple[Callable[[Settings, str], Iterator[Contradiction]], ...] = (
     _transport,
+    _http_transport,
+    _peers,
+    _jwt,
     _approval,
     _callbacks,
     _clock,

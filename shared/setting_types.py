@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from shared.values import value_class
 
@@ -167,6 +167,31 @@ def _split(value: str) -> Any:
     return parts
 
 
+def _issuer(value: str) -> str:
+    if (
+        not 1 <= len(value) <= 256
+        or not value.isascii()
+        or not value.isprintable()
+        or re.search(r"[\s#]", value)
+    ):
+        raise ValueError("must be the issuer's URL as its tokens have it, without # and spaces")
+    return value
+
+
+def _algorithm(value: str) -> str:
+    if value not in ("ES256", "EdDSA", "RS256", "PS256"):
+        raise ValueError("must be some of ES256, EdDSA, RS256, PS256, separated by commas")
+    return value
+
+
+def _peer(value: str) -> str:
+    if not re.fullmatch(r"(\*|[A-Za-z][A-Za-z0-9_.]{0,127}(/[A-Za-z0-9]{1,64})?)=[!-~]{1,256}", value):
+        raise ValueError(
+            "must be pairs such as notifier=spiffe://reach/campaign or *=ops.internal, separated by commas"
+        )
+    return value
+
+
 def _amqp_url(value: SecretStr) -> SecretStr:
     parts = _split(value.get_secret_value())
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
@@ -230,6 +255,12 @@ Hosts = Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValid
 Pairs = Annotated[tuple[Annotated[str, AfterValidator(_pair)], ...], BeforeValidator(_words)]
 Owners = Annotated[tuple[Annotated[str, AfterValidator(_owner_pair)], ...], BeforeValidator(_words)]
 """Pairs whose first half is a member's userid."""
+Algorithms = Annotated[
+    tuple[Annotated[str, AfterValidator(_algorithm)], ...], BeforeValidator(_words), Field(min_length=1)
+]
+Issuer = Annotated[str, AfterValidator(_issuer)]
+Peers = Annotated[tuple[Annotated[str, AfterValidator(_peer)], ...], BeforeValidator(_words)]
+"""Pairs of what may be called and a name in a client's certificate."""
 Cron = Annotated[str, AfterValidator(_cron)]
 ReadableFile = Annotated[Path, AfterValidator(_file)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -30,6 +30,7 @@ from shared.environment import (
     secrets_of,
     variables,
 )
+from shared.setting_auth import Auth
 from shared.setting_checks import WECOM_API, contradictions
 from shared.setting_types import (
     Address,
@@ -249,21 +250,6 @@ class Ai(Group):
     facts_kept: Duration = Field(default=timedelta(days=1095), ge=timedelta(days=400))
     """How long visits, notes and tasks are kept. The figures of six months are compared with those of the six before, so it is
     400 days at least."""
-
-
-class Auth(Group):
-    """Who may call over gRPC, and over what. Beyond loopback TLS is required."""
-
-    env_prefix: ClassVar[str] = "REACH_AUTH_"
-
-    tls_cert_file: ReadableFile | None = None
-    """PEM certificate chain this process serves with."""
-    tls_key_file: ReadableFile | None = None
-    """PEM key of that certificate."""
-    tls_ca_file: ReadableFile | None = None
-    """PEM of the authority that signed the other services' certificates; client certificates are then required."""
-    allow_plaintext: bool = False
-    """Serve beyond loopback without TLS (behind a proxy or mesh that adds it). Tokens are still required."""
 
 
 class Limits(Group):

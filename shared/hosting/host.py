@@ -21,15 +21,15 @@ from shared.bus.relay import OutboxRelay
 from shared.bus.topology import Topology
 from shared.clock import Clock, DatabaseClock, SandboxClock, SystemClock, sandbox_reader
 from shared.db.engine import Database
-from shared.environment import ConfigurationError
 from shared.errors import Unavailable
 from shared.events.catalogue import ANNOUNCED
+from shared.hosting.callers import check_bindings, check_calls, jwt_verifier, tls_files
 from shared.hosting.http import HttpDoor
+from shared.hosting.http_tls import server_context
 from shared.hosting.marker import RunningMarker
 from shared.hosting.resources import Resources, open_database, owner_name, secret_key
 from shared.hosting.service import Build
 from shared.identity.authenticator import Authenticator
-from shared.identity.binding import require_safe_binding
 from shared.ops.events import SCOPES as EVENT_SCOPES
 from shared.ops.events import EventServicer
 from shared.ops.figures import Figures
@@ -40,7 +40,8 @@ from shared.process import HomeLock, Stop
 from shared.rpc.calls import CallClass
 from shared.rpc.guard import GuardRules
 from shared.rpc.health import HealthBoard
-from shared.rpc.server import RpcServer, TlsFiles
+from shared.rpc.peers import PeerRules
+from shared.rpc.server import RpcServer
 from shared.settings import Settings
 from shared.supervise import Supervisor, Turn
 from shared.telemetry import metrics, traces
@@ -101,11 +102,13 @@ class Host:
         tokens = await open_database(settings, stack, identity.SCHEMA, [identity.LOCATION])
         clock = await self._clock(stack, tokens)
         alone = settings.grpc_listen.loopback and settings.http_listen.loopback
-        authenticator = Authenticator(tokens, clock, local_operator=alone)
+        jwt = jwt_verifier(settings.auth, stack)
+        authenticator = Authenticator(tokens, clock, local_operator=alone, jwt=jwt)
         resources = Resources(
             settings, clock, self._numbers, secret_key(settings), owner_name(), stack, authenticator
         )
-        await self._check_bindings(authenticator)
+        check_bindings(settings, has_credentials=await authenticator.takes_credentials())
+        check_calls(settings)
         self._services = [await build(resources) for build in self._builds]
         resources.bus = bus = await self._bus(resources)
         health = self._health(tokens, bus)
@@ -146,19 +149,6 @@ class Host:
             for service in self._services:
                 service.part.database.wakeups.deliver_all()
             turn()
-
-    async def _check_bindings(self, authenticator: Authenticator) -> None:
-        settings, auth = self._settings, self._settings.auth
-        has_tokens, tls = await authenticator.has_tokens(), auth.tls_cert_file is not None
-        problems = [
-            problem
-            for listen, encrypts in ((settings.grpc_listen, tls), (settings.http_listen, None))
-            for problem in require_safe_binding(
-                str(listen), has_tokens=has_tokens, tls=encrypts, allow_plaintext=auth.allow_plaintext
-            )
-        ]
-        if problems:
-            raise ConfigurationError(problems)
 
     async def _bus(self, resources: Resources) -> Bus:
         settings, first = self._settings, self._services[0]
@@ -211,7 +201,7 @@ class Host:
         return board
 
     def _server(self, resources: Resources, authenticator: Authenticator, health: HealthBoard) -> RpcServer:
-        settings, auth = self._settings, self._settings.auth
+        settings = self._settings
         parts = [service.part for service in self._services]
         events = EventServicer(parts[0].database, resources.clock, settings.default_store)
         ops = OpsServicer(parts, resources.tokens, resources.clock)
@@ -220,9 +210,12 @@ class Host:
         for service in self._services:
             scopes.update(service.scopes)
             special.update(service.special)
-        tls = None
-        if auth.tls_cert_file is not None and auth.tls_key_file is not None:
-            tls = TlsFiles(auth.tls_cert_file, auth.tls_key_file, auth.tls_ca_file)
+        rules = GuardRules(
+            scopes,
+            special,
+            peers=PeerRules.of(settings.auth.mtls_allow),
+            max_request_bytes=settings.limits.grpc_message_bytes,
+        )
         return RpcServer(
             str(settings.grpc_listen),
             [
@@ -230,11 +223,11 @@ class Host:
                 partial(event_service_pb2_grpc.add_EventServiceServicer_to_server, events),
                 partial(ops_service_pb2_grpc.add_OpsServiceServicer_to_server, ops),
             ],
-            rules=GuardRules(scopes, special, max_request_bytes=settings.limits.grpc_message_bytes),
+            rules=rules,
             authenticator=authenticator,
             health=health,
             reflection=settings.reflection,
-            tls=tls,
+            tls=tls_files(settings.auth),
             metrics=self._numbers,
         )
 
@@ -271,7 +264,10 @@ class Host:
         facts = {"grpc": await server.start()}
         stack.push_async_callback(server.stop, 0.0)
         self._rpc = server
-        self._http = HttpDoor([route for service in self._services for route in service.routes])
+        auth, tls = self._settings.auth, None
+        if auth.http_tls_cert_file is not None and auth.http_tls_key_file is not None:
+            tls = server_context(auth.http_tls_cert_file, auth.http_tls_key_file)
+        self._http = HttpDoor([route for service in self._services for route in service.routes], tls)
         facts["http"] = str(await self._http.start(self._settings.http_listen))
         stack.push_async_callback(self._http.close)
         if self._settings.metrics_listen is not None:

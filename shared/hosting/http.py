@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -56,10 +57,11 @@ class _Server(uvicorn.Server):
 
 
 class HttpDoor:
-    """Serves *routes* on one address."""
+    """Serves *routes* on one address, by *tls* where there is one."""
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, routes: Sequence[BaseRoute], tls: ssl.SSLContext | None = None) -> None:
         self._app = Starlette(routes=list(routes))
+        self._tls = tls
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -88,6 +90,8 @@ class HttpDoor:
             timeout_graceful_shutdown=5,
             limit_concurrency=200,
         )
+        config.load()
+        config.ssl = self._tls  # made by us: uvicorn reads its files once and never again
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
         while not self._server.started:

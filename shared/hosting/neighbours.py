@@ -8,8 +8,10 @@ from typing import Final
 import grpc
 from reach.ai_orchestrator.v1 import ai_orchestrator_service_pb2
 
+from shared.hosting.callers import client_tls
 from shared.hosting.resources import Resources
 from shared.rpc.client import channel
+from shared.watched_files import watched_token
 
 _AI: Final = ai_orchestrator_service_pb2.DESCRIPTOR.services_by_name["AiOrchestratorService"]
 
@@ -22,8 +24,8 @@ def ai_opener(resources: Resources) -> Callable[[], grpc.aio.Channel | None]:
         place, file = settings.ai_orchestrator_target or resources.grpc, settings.service_token_file
         if place is None:
             return None
-        token = None if file is None else file.read_text(encoding="utf-8").strip()
-        made = channel(place, _AI, token=token, ca=settings.auth.tls_ca_file)
+        token = None if file is None else watched_token(file).current
+        made = channel(place, _AI, token=token, tls=client_tls(settings.auth))
         resources.stack.push_async_callback(made.close)
         return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.clock import Clock
 from shared.db.engine import Database
+from shared.db.rows import insert_into
 from shared.errors import Conflict, Invalid, NotFound
+from shared.identity.claims import JWT_TOKEN, SEPARATOR
 from shared.identity.secret import TokenText
-from shared.identity.tables import token
+from shared.identity.tables import revocation, token
 from shared.rpc.principal import EVERY_STORE, SCOPES, Principal
 from shared.values import value_class
 
@@ -33,6 +35,19 @@ class TokenRecord:
     def is_live(self, now: datetime) -> bool:
         """Whether it opens doors at *now*."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+RevocationKind = Literal["subject", "token", "issuer"]
+
+
+@value_class
+class Revocation:
+    """What ends JWTs: all of a subject (with its issuer), one by its token id, or all of an issuer."""
+
+    kind: RevocationKind
+    name: str
+    revoked_at: datetime
+    """Whoever proved themselves later is not meant."""
 
 
 class TokenRegistry:
@@ -79,13 +94,59 @@ class TokenRegistry:
             return [record(row) for row in found]
 
     async def revoke(self, token_or_id: str) -> None:
-        """Make the token useless, everywhere within five seconds. Revoking again changes nothing."""
+        """Make the token useless, everywhere within five seconds. Revoking again changes nothing.
+
+        The id of a JWT (``jwt:…``, as logs and the audit log have it) is taken as it is: nobody has a list of them.
+        """
         async with self._database.write() as connection:
+            if token_or_id.startswith(JWT_TOKEN):
+                await self._end(connection, "token", token_or_id)
+                return
             row = await _find(connection, token_or_id)
             if row.revoked_at is None:
                 await connection.execute(
                     update(token).where(token.c.id == row.id).values(revoked_at=self._clock.now())
                 )
+
+    async def revoke_subject(self, subject: str) -> int:
+        """End all that *subject* can show by now: their tokens, their JWTs, and what they approved with either.
+
+        A JWT's subject is its issuer, ``#`` and its name. How many tokens ended; JWTs nobody can count. A later login is
+        not meant.
+        """
+        if not subject:
+            raise Invalid.field("subject", "must say whose tokens")
+        async with self._database.write() as connection:
+            await self._end(connection, "subject", subject)
+            live = (token.c.subject == subject) & token.c.revoked_at.is_(None)
+            ended = await connection.execute(update(token).where(live).values(revoked_at=self._clock.now()))
+        return ended.rowcount
+
+    async def revoke_issuer(self, issuer: str) -> None:
+        """End every JWT of *issuer* whose bearer logged in before now; for a key of theirs that was stolen."""
+        if not issuer or SEPARATOR in issuer:
+            raise Invalid.field("issuer", "must be an issuer's URL")
+        async with self._database.write() as connection:
+            await self._end(connection, "issuer", issuer)
+
+    async def revocations(self) -> Sequence[Revocation]:
+        """What ends JWTs, oldest first."""
+        async with self._database.read() as connection:
+            order = (revocation.c.revoked_at, revocation.c.kind, revocation.c.name)
+            found = await connection.execute(select(revocation).order_by(*order))
+            return [Revocation(row.kind, row.name, row.revoked_at) for row in found]
+
+    async def _end(self, connection: AsyncConnection, kind: RevocationKind, name: str) -> None:
+        """Again is later: who logged in since then is meant, too."""
+        now = self._clock.now()
+        statement = insert_into(self._database.dialect, revocation).values(
+            kind=kind, name=name, revoked_at=now
+        )
+        await connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[revocation.c.kind, revocation.c.name], set_={"revoked_at": now}
+            )
+        )
 
     async def login(self, token_or_id: str) -> datetime:
         """Note that the person behind the token is there now; approvals ask how long ago that was.
@@ -127,6 +188,8 @@ def _check(
 ) -> None:
     if not 1 <= len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
         raise Invalid.field("subject", f"must have 1 to {LONGEST_SUBJECT} printable characters")
+    if SEPARATOR in subject:
+        raise Invalid.field("subject", f"must not hold {SEPARATOR}, which tells people of a JWT's issuer")
     if kind not in ("human", "service"):
         raise Invalid.field("kind", "must be human or service")
     unknown = sorted(set(scopes) - SCOPES)

@@ -1,8 +1,8 @@
-"""The one table of this schema."""
+"""The tables of this schema."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, MetaData, String, Table
+from sqlalchemy import CheckConstraint, Column, MetaData, PrimaryKeyConstraint, String, Table
 
 from shared.db.types import Id, Instant, Json
 
@@ -22,4 +22,15 @@ token = Table(
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
     CheckConstraint("kind IN ('human', 'service')", name="token_kind_known"),
+)
+
+# JWTs have no row that could be marked. What stands here ends those it names, up to an instant.
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("kind", Id, nullable=False),  # subject, token, issuer
+    Column("name", Id, nullable=False),  # the subject with its issuer, a token id, an issuer
+    Column("revoked_at", Instant, nullable=False),  # whoever logged in later is not meant
+    PrimaryKeyConstraint("kind", "name"),
+    CheckConstraint("kind IN ('subject', 'token', 'issuer')", name="revocation_kind_known"),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -17,9 +16,12 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from opentelemetry.trace import Span
 
+from shared.environment import ConfigurationError
 from shared.rpc import calls, tracing
 from shared.rpc.calls import CallClass
+from shared.rpc.rotating import RotatingChannel
 from shared.rpc.server import MAX_REPLY
+from shared.rpc.tls import ClientTls
 
 RETRY: Final = {
     "maxAttempts": 3,
@@ -55,20 +57,27 @@ def options(*services: ServiceDescriptor) -> list[tuple[str, Any]]:
 def channel(
     target: str,
     *services: ServiceDescriptor,
-    token: str | None = None,
-    ca: Path | None = None,
+    token: str | Callable[[], str] | None = None,
+    tls: ClientTls | None = None,
     special: Mapping[str, CallClass] | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to *target*, to be closed by the caller; encrypted when *ca* names a PEM file.
+    """A channel to *target*, to be closed by the caller; encrypted when there is *tls*, whose files may be replaced.
 
-    *special* gives methods another time class, as the server's rules do.
+    *token* is asked for with each call where it is something to be asked. *special* gives methods another time class, as
+    the server's rules do. Raises ``ConfigurationError`` for files that are of no use.
     """
     outgoing = _Outgoing(token, special or {})
     interceptors = [_UnaryUnary(outgoing), _UnaryStream(outgoing)]
-    if ca is None:
+    if tls is None:
         return grpc.aio.insecure_channel(target, options(*services), interceptors=interceptors)
-    credentials = grpc.ssl_channel_credentials(ca.read_bytes())
-    return grpc.aio.secure_channel(target, credentials, options(*services), interceptors=interceptors)
+
+    def opened(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, credentials, options(*services), interceptors=interceptors)
+
+    try:
+        return RotatingChannel(opened, tls.watched())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError([f"REACH_AUTH_TLS_…: others cannot be called with {tls}: {error}"]) from None
 
 
 async def pages(
@@ -109,8 +118,8 @@ def _copy(request: Any) -> Any:
 class _Outgoing:
     """Deadline, token and span of every call on one channel."""
 
-    def __init__(self, token: str | None, special: Mapping[str, CallClass]) -> None:
-        self._bearer = f"Bearer {token}" if token else None
+    def __init__(self, token: str | Callable[[], str] | None, special: Mapping[str, CallClass]) -> None:
+        self._token = token
         self._special = special
         self._classes: dict[str, CallClass] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -121,8 +130,9 @@ class _Outgoing:
         path = method.lstrip("/")
         span, carrier = tracing.begin_client(path)
         metadata = grpc.aio.Metadata(*(details.metadata or ()), *carrier.items())
-        if self._bearer is not None:
-            metadata["authorization"] = self._bearer
+        token = self._token() if callable(self._token) else self._token
+        if token:
+            metadata["authorization"] = f"Bearer {token}"
         timeout = calls.remaining(
             self._class_of(path).default if details.timeout is None else details.timeout
         )

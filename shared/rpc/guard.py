@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from shared.errors import Denied, Invalid, ReachError, Throttled, Unauthenticated, Unavailable, Unsupported
 from shared.rpc import calls, principal, tracing, validation
 from shared.rpc.calls import CallClass
+from shared.rpc.peers import PeerRules, names_of
 from shared.rpc.principal import Principal
 from shared.rpc.status import DeadlineExceeded, to_status
 from shared.rpc.visit import Method, Visit
@@ -57,6 +58,9 @@ class GuardRules:
 
     special: Mapping[str, CallClass] = field(default_factory=dict)
     """Methods whose time is not what the contract suggests (synchronous generation)."""
+
+    peers: PeerRules | None = None
+    """Which client certificates may call what; None: any that the listener takes."""
 
     max_concurrent: int = 1000
     max_request_bytes: int = 1024 * 1024
@@ -179,6 +183,9 @@ class Guard:
             visit.begin_span(carrier)
         self._check_room(method)
         self._set_deadline(visit, context)
+        if self._rules.peers is not None:
+            common = method.access in (OPEN, CREDENTIALS)
+            self._rules.peers.check(method.path, names_of(context), common=common)
         if method.access != OPEN:
             visit.token = token
             visit.principal = caller = await self._authenticator.authenticate(token)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -16,8 +15,8 @@ from shared.environment import ConfigurationError
 from shared.rpc.address import as_bound, is_loopback
 from shared.rpc.guard import Authenticates, Guard, GuardRules
 from shared.rpc.health import HealthBoard
+from shared.rpc.tls import TlsFiles
 from shared.telemetry.metrics import Metrics
-from shared.values import value_class
 
 Registrar = Callable[[Any], None]
 """Adds one servicer to a server: ``partial(add_XServicer_to_server, servicer)``."""
@@ -43,25 +42,6 @@ _OPTIONS: Final[Sequence[tuple[str, int]]] = (
 
 class ListenError(ConfigurationError):
     """The address cannot be listened on; its one problem says what to do."""
-
-
-@value_class
-class TlsFiles:
-    """PEM files of a listener."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-    """When set, clients must show a certificate signed by it."""
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """Read the files; ``OSError`` when one cannot be read."""
-        roots = self.client_ca.read_bytes() if self.client_ca is not None else None
-        return grpc.ssl_server_credentials(
-            [(self.key.read_bytes(), self.certificate.read_bytes())],
-            root_certificates=roots,
-            require_client_auth=roots is not None,
-        )
 
 
 class RpcServer:
@@ -104,9 +84,11 @@ class RpcServer:
         try:
             port = self._bind()
         except RuntimeError as error:
-            raise ListenError([_how_to_free(self._listen, self._tls)]) from error
+            raise ListenError([_how_to_free(self._listen)]) from error
         except OSError as error:
             raise ListenError([f"cannot read {error.filename}: {error.strerror}"]) from error
+        except ValueError as error:
+            raise ListenError([f"{self._tls} cannot be served with: {error}"]) from error
         await self._server.start()
         self._recheck = asyncio.create_task(self._guard.recheck_streams(), name="recheck streams")
         await self._health.start()
@@ -190,9 +172,8 @@ def _reflection(names: Sequence[str]) -> dict[str, Mapping[str, grpc.RpcMethodHa
     return {**found, _REFLECTION_V1: found[_REFLECTION_ALPHA]}
 
 
-def _how_to_free(listen: str, tls: TlsFiles | None) -> str:
-    files = f", or {tls.certificate} and {tls.key} are not a certificate and its key" if tls else ""
+def _how_to_free(listen: str) -> str:
     return (
-        f"cannot listen on {listen}: another process has it, or it is not an address of this machine{files}. "
+        f"cannot listen on {listen}: another process has it, or it is not an address of this machine. "
         "Stop that process or set REACH_GRPC_LISTEN to another address (port 0 picks a free one)."
     )

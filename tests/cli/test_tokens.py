@@ -76,6 +76,42 @@ def test_an_unknown_token_is_one_line(reach: Reach) -> None:
     assert (done.code, done.err) == (1, "reach: no such token (NOT_FOUND)\n")
 
 
+def test_all_of_a_subject_is_revoked_at_once(reach: Reach) -> None:
+    for _ in range(2):
+        create(reach)
+    done = reach("token", "revoke", "--subject", "alice")
+    assert (done.code, done.out) == (0, "revoked, and 2 tokens of theirs\n")
+    listed = reach("token", "list").out
+    assert "live" not in listed
+    assert "JWTs of subject alice are revoked, up to " in listed
+
+
+def test_a_jwt_and_an_issuer_are_revoked_by_their_names(reach: Reach) -> None:
+    assert reach("token", "revoke", "jwt:t-1").out == "revoked\n"
+    assert reach("token", "revoke", "--issuer", "https://id.example").out == "revoked\n"
+    listed = reach("token", "list").out
+    assert "JWTs of token jwt:t-1 are revoked" in listed
+    assert "JWTs of issuer https://id.example are revoked" in listed
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("abc", "--subject", "alice"), ("--subject", "a", "--issuer", "b")]
+)
+def test_what_to_revoke_is_named_once(reach: Reach, arguments: tuple[str, ...]) -> None:
+    done = reach("token", "revoke", *arguments)
+    assert done.code == 2
+    assert "name one of: a token or its id, --subject, --issuer" in done.err
+
+
+def test_a_login_is_listed(reach: Reach) -> None:
+    create(reach)
+    create(reach, kind="service")
+    lines = reach("token", "list").out.splitlines()
+    head = next(line for line in lines if "login" in line)
+    at = head.index("login")
+    assert sorted(line[at : at + 2] for line in lines if "alice" in line) == ["- ", "20"]
+
+
 def test_tokens_live_on_postgresql_too(reach: Reach, postgres_database: str) -> None:
     elsewhere = reach.with_(REACH_DATABASE_URL=postgres_database)
     token = create(elsewhere)

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import aio_pika
 import aiohttp
@@ -453,7 +453,9 @@ Grant = tuple[Iterable[str], Iterable[str]]
 """Scopes and stores of a token."""
 
 
-async def create_tokens(home: Path, grants: Mapping[str, Grant]) -> dict[str, str]:
+async def create_tokens(
+    home: Path, grants: Mapping[str, Grant], kind: Literal["human", "service"] = "service"
+) -> dict[str, str]:
     """What ``reach token create`` does for an embedded home; subject → token."""
     url = _identity_url(home)
     await asyncio.to_thread(migrate, url, identity.SCHEMA, [identity.LOCATION])
@@ -461,7 +463,7 @@ async def create_tokens(home: Path, grants: Mapping[str, Grant]) -> dict[str, st
     try:
         registry = identity.TokenRegistry(database, SystemClock())
         return {
-            subject: await registry.create(subject, "service", list(scopes), list(stores))
+            subject: await registry.create(subject, kind, list(scopes), list(stores))
             for subject, (scopes, stores) in grants.items()
         }
     finally:

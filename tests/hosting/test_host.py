@@ -44,7 +44,8 @@ async def test_http_beyond_loopback_needs_tokens_like_grpc(home: dict[str, str])
         await host.run(Stop(), announce=False)
     told = "\n".join(refused.value.problems)
     assert "0.0.0.0:0 can be reached by others, and no token exists" in told
-    assert "TLS_CERT_FILE" not in told  # which would not help
+    assert "REACH_AUTH_HTTP_TLS_CERT_FILE" in told
+    assert "REACH_AUTH_TLS_CERT_FILE" not in told  # which would not help
 
 
 async def test_a_port_that_is_taken_is_found_before_anything_is_consumed(home: dict[str, str]) -> None:

@@ -17,7 +17,8 @@ from shared.environment import ConfigurationError
 from shared.rpc import client, status
 from shared.rpc.guard import GuardRules
 from shared.rpc.health import HealthBoard
-from shared.rpc.server import ListenError, RpcServer, TlsFiles
+from shared.rpc.server import ListenError, RpcServer
+from shared.rpc.tls import ClientTls, TlsFiles
 from tests.rpc import contract
 from tests.rpc.conftest import Callers
 from tests.rpc.contract import EchoReply, EchoRequest
@@ -212,7 +213,7 @@ async def test_with_tls_files_the_port_speaks_only_tls(tmp_path):
     files = certificate(tmp_path)
     server = build("127.0.0.1:0", tls=files)
     target = "localhost:" + (await server.start()).rpartition(":")[2]
-    async with client.channel(target, contract.SERVICE, ca=files.certificate) as channel:
+    async with client.channel(target, contract.SERVICE, tls=ClientTls(files.certificate)) as channel:
         assert (await contract.unary(channel, "GetEcho")(EchoRequest(text="密"))).text == "密"
     async with client.channel(target, contract.SERVICE) as plain:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -225,7 +226,7 @@ async def test_with_a_client_authority_strangers_are_turned_away(tmp_path):
     own = certificate(tmp_path)
     server = build("127.0.0.1:0", tls=TlsFiles(own.certificate, own.key, client_ca=own.certificate))
     target = "localhost:" + (await server.start()).rpartition(":")[2]
-    async with client.channel(target, contract.SERVICE, ca=own.certificate) as stranger:
+    async with client.channel(target, contract.SERVICE, tls=ClientTls(own.certificate)) as stranger:
         with pytest.raises(grpc.aio.AioRpcError):
             await contract.unary(stranger, "GetEcho")(EchoRequest())
     await server.stop(0)

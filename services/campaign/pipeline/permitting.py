@@ -13,13 +13,13 @@ from services.campaign.domain import permit
 from services.campaign.domain.campaign import content_hash as hash_of
 from services.campaign.domain.campaign import set_text_hash
 from services.campaign.domain.lifecycle import Status
-from services.campaign.domain.permit import Facts
+from services.campaign.domain.permit import Consent, Facts
 from services.campaign.pipeline.ports import Hit, Lint
 from services.campaign.store import approvals
 from services.campaign.store.campaigns import Kept
 from shared.clock import Clock
 from shared.errors import Conflict, Invalid, ReachError, Unavailable, Violation
-from shared.identity import TokenRecord
+from shared.identity import TokenRecord, is_jwt
 
 SCOPE = "campaign.approve"
 """What an approver's token must allow, when they approve and ever after."""
@@ -28,10 +28,14 @@ _log = structlog.get_logger("reach.campaign.permit")
 
 
 class Issued(Protocol):
-    """Knows all tokens."""
+    """Knows all tokens, and what became of JWTs."""
 
     async def issued(self) -> Sequence[TokenRecord]:
         """Every token there ever was, as of a few seconds ago. Raises Unavailable."""
+        ...
+
+    async def upholds(self, subject: str, token_id: str, login_at: datetime) -> bool:
+        """Whether what was done with a JWT in a login may still stand. Raises Unavailable."""
         ...
 
 
@@ -42,13 +46,17 @@ class Approvers:
         self._tokens = tokens
         self._clock = clock
 
-    async def stands(self, subject: str, token_id: str, store_id: str) -> bool | None:
-        """Whether *subject* has a person's token for it; None where nobody can say.
+    async def stands(self, consent: Consent, store_id: str) -> bool | None:
+        """Whether the approver has a person's token for it; None where nobody can say.
 
         A token that was revoked takes what was approved by it along: nobody knows any more in whose hands it was. One
-        that only expired does not, as long as they have another.
+        that only expired does not, as long as they have another. A JWT is not kept by us: what it approved stands until
+        the JWT, its subject or its issuer is revoked.
         """
+        subject, token_id = consent.approver, consent.token_id
         try:
+            if is_jwt(token_id):
+                return await self._tokens.upholds(subject, token_id, consent.login_at)
             issued = await self._tokens.issued()
         except ReachError as error:
             _log.warning("cannot ask whether an approver still may", reason=error.reason)
@@ -70,7 +78,7 @@ class Approvers:
 class Stands(Protocol):
     """What Permitting asks of ``Approvers``."""
 
-    async def stands(self, subject: str, token_id: str, store_id: str) -> bool | None:
+    async def stands(self, consent: Consent, store_id: str) -> bool | None:
         """See ``Approvers.stands``."""
         ...
 
@@ -113,7 +121,7 @@ class Permitting:
             content_hash=await recalculated(conn, held),
             authors=await approvals.authors(conn, held.id),
             consent=consent,
-            approver_stands=await self._approvers.stands(consent.approver, consent.token_id, held.store_id)
+            approver_stands=await self._approvers.stands(consent, held.store_id)
             if consent is not None and asked
             else False,
             clean=not await self.hits(conn, held),

@@ -66,6 +66,7 @@ class Approval:
             self.content_hash,
             self.approver,
             self.token_id,
+            self.login_at,
             self.expires_at,
         )
 

@@ -21,7 +21,7 @@ from services.campaign.domain.permit import (
 )
 
 NOW = datetime(2026, 3, 2, 4, tzinfo=UTC)
-CONSENT = Consent(True, 3, "s1", "h", "ben", "t", NOW + timedelta(hours=1))
+CONSENT = Consent(True, 3, "s1", "h", "ben", "t", NOW, NOW + timedelta(hours=1))
 GOOD = Facts(
     store_id="s1",
     version=3,
