@@ -9,12 +9,13 @@ import aiohttp
 from tests.e2e.harness import embedded, eventually, sandbox
 from tests.support.home import free_port
 
-AWAY = {"path": "/cgi-bin/message/send", "errcode": -1}
+THROTTLED = {"path": "/cgi-bin/message/send", "errcode": 45009}
+"""The app rests, and its message waits."""
 
 
 async def test_what_waits_and_for_how_long_is_scraped(tmp_path: Path) -> None:
     async with sandbox() as world:
-        await world.fault(**AWAY)
+        await world.fault(**THROTTLED)
         address = f"127.0.0.1:{free_port()}"
         async with embedded(world.url, tmp_path / "home", metrics_listen=address) as reach:
             await reach.staff()
