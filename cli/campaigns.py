@@ -94,7 +94,7 @@ def approve(
     ] = "",
     comment: _Comment = "",
 ) -> None:
-    """Approve exactly what was seen; needs a person's token (REACH_TOKEN) with a login of today."""
+    """Approve exactly what was seen; needs a person's token (REACH_TOKEN) who logged in lately (`reach token login`)."""
     from reach.campaign.v1 import approval_pb2, preview_pb2
 
     if not seen:

@@ -153,7 +153,7 @@ class Customer(Group):
     """Words no campaign may contain, separated by commas; found whatever their width, spacing, case and script."""
     link_hosts: Hosts = ()
     """Hosts that links of campaigns may lead to, separated by commas; ``*.example.com`` is all below it. Empty: no links."""
-    login_max_age: Duration = Field(default=timedelta(hours=12), le=timedelta(hours=24))
+    login_max_age: Duration = Field(default=timedelta(minutes=15), le=timedelta(hours=24))
     """How long ago whoever approves a campaign may have logged in."""
     approval_valid: Duration = Field(default=timedelta(hours=72), le=timedelta(days=30))
     """How long an approval holds, from when it was given or, if that is later, from the campaign's time."""
