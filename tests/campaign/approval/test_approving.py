@@ -351,9 +351,9 @@ async def test_a_repeat_of_a_call_does_nothing_more(house: House):
 
 async def test_the_history_tells_versions_decisions_and_moves_in_order(house: House):
     campaign_id = await house.write()
-    house.clock.advance(HOUR)
+    house.clock.advance(timedelta(minutes=1))
     await house.edit(campaign_id, by="eve", content=Content("好"))
-    house.clock.advance(HOUR)
+    house.clock.advance(timedelta(minutes=1))
     await house.approve(campaign_id, await house.submit(campaign_id))
     with house.by("ann"):
         found = await house.side.history.of(campaign_id)
