@@ -454,10 +454,13 @@ Grant = tuple[Iterable[str], Iterable[str]]
 
 
 async def create_tokens(
-    home: Path, grants: Mapping[str, Grant], kind: Literal["human", "service"] = "service"
+    home: Path,
+    grants: Mapping[str, Grant],
+    kind: Literal["human", "service"] = "service",
+    url: str | None = None,
 ) -> dict[str, str]:
-    """What ``reach token create`` does for an embedded home; subject → token."""
-    url = _identity_url(home)
+    """What ``reach token create`` does for an embedded home, or for the database at *url*; subject → token."""
+    url = url or _identity_url(home)
     await asyncio.to_thread(migrate, url, identity.SCHEMA, [identity.LOCATION])
     database = Database.open(url, schema=identity.SCHEMA)
     try:

@@ -140,11 +140,11 @@ async def refused(call: Awaitable[Any]) -> ReachError:
     raise AssertionError(f"answered: {answered}")
 
 
-async def tokens(home: Path) -> Mapping[str, str]:
+async def tokens(home: Path, url: str | None) -> Mapping[str, str]:
     """Bearers of every scope: ann and ben of the store, cat of another one."""
     every = ["campaign.read", "campaign.write"]
     grants = {"ann": (every, [STORE]), "ben": (every, [STORE]), "cat": (every, ["s2"]), "all": (every, ["*"])}
-    return await create_tokens(home, {**grants, "reader": (["campaign.read"], [STORE])})
+    return await create_tokens(home, {**grants, "reader": (["campaign.read"], [STORE])}, url=url)
 
 
 @asynccontextmanager

@@ -219,7 +219,7 @@ async def test_campaigns_are_listed_page_by_page_and_by_state(desk: Room) -> Non
 async def test_what_is_another_stores_is_not_there(
     world: Sandbox, tmp_path: Path, postgres: str | None, script: Any
 ) -> None:
-    bearers = await tokens(tmp_path / "home")
+    bearers = await tokens(tmp_path / "home", postgres)
     async with room(world, tmp_path / "home", postgres, script) as desk:
         ann, cat, reader = (desk.bearing(bearers[name]) for name in ("ann", "cat", "reader"))
         made = (await ann.CreateCampaign(pb.CreateCampaignRequest(store_id=STORE, spec=spec()))).campaign

@@ -100,7 +100,7 @@ async def test_candidates_come_with_their_hits_and_where_they_come_from(desk: Ro
 async def test_a_candidate_that_is_used_is_an_edit_of_whoever_asked_and_whoever_uses_it(
     world: Sandbox, tmp_path: Path, postgres: str | None, script: Script
 ) -> None:
-    bearers = await tokens(tmp_path / "home")
+    bearers = await tokens(tmp_path / "home", postgres)
     async with room(world, tmp_path / "home", postgres, script) as desk:
         everyone, ann, ben, cat = (desk.bearing(bearers[name]) for name in ("all", "ann", "ben", "cat"))
         script.answers = [answer("周五见", "返现")]
