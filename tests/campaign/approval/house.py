@@ -206,6 +206,12 @@ class House:
         self.tokens.by_id[token_id] = TokenRecord(person, self.clock.now(), **ends)
         return person
 
+    def log_in(self, subject: str) -> None:
+        """Have somebody who was hired log in now."""
+        known = self.tokens.by_id[f"token-of-{subject}"]
+        person = replace(known.principal, login_at=self.clock.now())
+        self.tokens.by_id[f"token-of-{subject}"] = replace(known, principal=person)
+
     def by(self, subject: str) -> AbstractContextManager[None]:
         """Act as somebody who was hired."""
         return acting_as(self.tokens.by_id[f"token-of-{subject}"].principal)
@@ -282,8 +288,9 @@ class House:
             return await self.side.approving.approve(campaign_id, seen, "好", once("ApproveCampaign"))
 
     async def approved(self, **changes: Any) -> str:
-        """A campaign that ann wrote and ben approved."""
+        """A campaign that ann wrote and ben, who has just logged in, approved."""
         campaign_id = await self.write(**changes)
+        self.log_in("ben")
         await self.approve(campaign_id, await self.submit(campaign_id))
         return campaign_id
 
