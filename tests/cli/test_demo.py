@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from reach.ai_orchestrator.v1 import run_pb2
+from reach.campaign.v1 import report_pb2
 
+from cli.demo.campaign import judge_report
 from cli.demo.cast import EVENING, PROFILES, STAFF, TACTIC
 from cli.demo.club import judge_ledger, judge_run
 from cli.demo.customer import BY_HAND, HELLO, LEAVE, VIEW, compare
@@ -99,7 +101,7 @@ def test_the_evening_shows_what_else_reach_does(shown: str) -> None:
     for words in (
         "sent again after",
         "nothing sent twice",
-        "disabled by local",
+        "disabled by suite",
         "in the group",
         "pages in order",
     ):
@@ -129,7 +131,32 @@ def test_the_evening_shows_what_the_clubs_applications_found_out(shown: str) -> 
     assert "visit: app3_clue > app8_consolidation > app7_customer" in shown
     assert "figures: 72 of 72 steps in " in shown
     assert f"文静 is told once, and reads: {TACTIC['tactics'][0]['script']}" in shown
-    assert "79 requests at DashScope, as many attempts on record" in shown
+    assert "80 requests at DashScope, as many attempts on record" in shown
+
+
+def test_the_evening_shows_the_next_mornings_campaign(shown: str) -> None:
+    for words in (
+        "wrote to 5 customer groups",
+        "refused with BLOCK_WORD",
+        "was refused with FOUR_EYES",
+        "dry run: 5 groups, nothing at the platform",
+        "3 owners asked, 4 groups reached",
+        "1 not reached: owner_never_confirmed",
+        "a top-up for 1 is a draft that waits for approval",
+    ):
+        assert words in shown
+
+
+def test_the_campaigns_report_is_compared_with_the_platforms_tasks() -> None:
+    report = report_pb2.CampaignReport(funnel=report_pb2.CoverageFunnel(asked=2, sent=1), final=True)
+    rows = [{"chat_id": "wr1", "outcome": "sent"}, {"chat_id": "wr2", "outcome": "unsent"}]
+    assert judge_report(report, [{"outcomes": rows}]) == []
+    assert judge_report(report, [{"outcomes": rows}, {"outcomes": rows[:1]}]) == [
+        "1 groups were asked for twice",
+        "the platform asked for 2 groups and sent to 2; the report says 2 and 1",
+    ]
+    report.final = False
+    assert judge_report(report, [{"outcomes": rows}]) == ["the campaign's report is not final"]
 
 
 @pytest.mark.parametrize(

@@ -779,6 +779,7 @@ async def test_the_command_exits_1_for_what_fails_and_0_once_it_is_right(
             REACH_NOTIFIER_TARGET=reach.grpc,
             REACH_KF_SESSION_TARGET=reach.grpc,
             REACH_AI_ORCHESTRATOR_TARGET=reach.grpc,
+            REACH_CAMPAIGN_TARGET=reach.grpc,
         )
         await world.declare(apps=[{**APP, "ip_allowlist": ["203.0.113.7"]}])
         done = await asyncio.to_thread(command.process, "doctor")
