@@ -143,7 +143,7 @@ def test_the_run_that_an_event_started_is_told_by_the_events_id_and_by_its_own(u
         return steps if any(one["what"] == "end" for one in steps) else None
 
     steps = until(told)
-    assert [steps[0]["what"], steps[0]["reason"], steps[-1]["text"]] == ["event", "started", "completed"]
+    assert [steps[0]["what"], steps[0]["reason"], steps[-1]["text_en"]] == ["event", "started", "completed"]
     shown = up("explain", steps[0]["run_id"])
     assert shown.code == 0
     for word in ("app3_clue: completed", "app8_consolidation: completed", "app7_customer: completed"):
