@@ -37,6 +37,7 @@ async def test_a_campaign_tells_its_life_and_what_comes_next(desk: Desk) -> None
     assert "ApproveCampaign" in waits.next_zh
     assert "2 groups frozen, 1 left out" in told(waits, "frozen")
     desk.clock.advance(HOUR)
+    desk.log_in("ben")
     await desk.approve(campaign_id, seen)
     desk.clock.advance(HOUR)
     await desk.run(campaign_id, live=False)
