@@ -21,7 +21,7 @@ async def test_kills_while_owners_are_asked_double_and_lose_nothing(
 ) -> None:
     async with names_on(amqp_url) as names:
         servers = Servers(postgres_database, amqp_url, names)
-        async with programs(tmp_path, servers, 20260302, owners=60, each=3, kills=4) as storm:
+        async with programs(tmp_path, servers, 20260302, owners=30, each=3, kills=3) as storm:
             report = await storm.run()
     print(report)
     assert not report.violations, str(report)
