@@ -34,7 +34,7 @@ HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home/\w+|Users/\w+|root/|work/)")
 
 
-class Skipped(Exception):  # noqa: N818 - no error: it says what is missing here
+class Skipped(Exception):
     """A check that needs a program which is no Python package, and is not on this machine. CI's has them all."""
 
 
@@ -194,7 +194,7 @@ def paths_portable() -> list[str]:
     ]
 
 
-def _anchors(text: str) -> set[str]:
+def anchors(text: str) -> set[str]:
     """The fragments a Markdown page offers, as forges make them from its headings."""
     headings = HEADING.findall(FENCE.sub("", text))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -215,7 +215,7 @@ def links_resolve() -> list[str]:
                 fragment
                 and file.suffix == ".md"
                 and file.is_file()
-                and fragment not in _anchors(file.read_text(encoding="utf-8"))
+                and fragment not in anchors(file.read_text(encoding="utf-8"))
             )
             if not file.exists() or wrong_fragment:
                 broken.append(f"{page.relative_to(ROOT)}: {target} leads nowhere")

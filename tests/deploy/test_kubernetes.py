@@ -220,7 +220,9 @@ def test_a_process_has_the_time_it_takes_to_end(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_is_selected_exists(overlay: str) -> None:
-    labels = [one["spec"]["template"]["metadata"]["labels"] for one in of_kind(overlay, "Deployment").values()]
+    labels = [
+        one["spec"]["template"]["metadata"]["labels"] for one in of_kind(overlay, "Deployment").values()
+    ]
     for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
         for name, one in of_kind(overlay, kind).items():
             spec = one["spec"]
@@ -238,7 +240,10 @@ def test_a_service_leads_to_the_ports_of_its_pods(overlay: str) -> None:
 
 
 def test_production_never_has_fewer_than_two() -> None:
-    scalers, budgets = of_kind(PRODUCTION, "HorizontalPodAutoscaler"), of_kind(PRODUCTION, "PodDisruptionBudget")
+    scalers, budgets = (
+        of_kind(PRODUCTION, "HorizontalPodAutoscaler"),
+        of_kind(PRODUCTION, "PodDisruptionBudget"),
+    )
     for service in SERVICES:
         spec = scalers[named(service)]["spec"]
         assert spec["minReplicas"] >= 2
@@ -262,7 +267,7 @@ def test_nothing_comes_in_that_no_policy_lets_in() -> None:
     assert "ingress" not in closed
     assert closed["podSelector"] == {"matchLabels": {"app.kubernetes.io/part-of": "reach"}}
     for overlay in OVERLAYS:
-        for _, one in of_kind(overlay, "Deployment").items():
+        for one in of_kind(overlay, "Deployment").values():
             assert one["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/part-of"] == "reach"
 
 

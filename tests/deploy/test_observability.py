@@ -44,7 +44,7 @@ def exported() -> dict[str, set[str]]:
         labels = dict.fromkeys(one.labels, "x")
         match one:
             case metrics.Count():
-                numbers.add(one, **labels)
+                numbers.add(one, 1, **labels)
             case metrics.Level():
                 numbers.set(one, 1, **labels)
             case metrics.Spread():
@@ -111,7 +111,7 @@ def test_an_alert_says_what_to_do_and_leads_to_the_runbook(name: str) -> None:
     assert told["do"]
     page, _, heading = told["runbook"].partition("#")
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert heading in lint._anchors(text)
+    assert heading in lint.anchors(text)
     assert rule["labels"]["severity"] in ("page", "ticket")
 
 
@@ -132,7 +132,7 @@ def test_what_counts_as_our_failure_is_a_reason_or_a_code() -> None:
         if label == "outcome" and value.isupper()
         for word in value.split("|")
     }
-    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name}
     assert words
     assert words <= reasons | {code.name for code in grpc.StatusCode}
 
