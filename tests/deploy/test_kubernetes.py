@@ -159,6 +159,20 @@ def test_a_secret_that_is_named_is_in_the_readme(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_the_migration_needs_is_applied_with_it(overlay: str) -> None:
+    first = {"common", "migration", "toolbox"}  # as docs/deploy.md says
+    chosen = {
+        (one["kind"], one["metadata"]["name"])
+        for one in objects(overlay)
+        if one["metadata"].get("labels", {}).get("app.kubernetes.io/component") in first
+    }
+    for name in ("migrate", "toolbox"):
+        maps = [source["configMapRef"]["name"] for source in container(overlay, name)["envFrom"]]
+        assert {("ServiceAccount", name), *(("ConfigMap", one) for one in maps)} <= chosen
+    assert ("NetworkPolicy", "reach-out") in chosen
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_file_that_is_named_is_mounted(overlay: str) -> None:
     for name, pod in pods(overlay):
         mounts = {one["mountPath"]: one["name"] for one in container(overlay, name)["volumeMounts"]}

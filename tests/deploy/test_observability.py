@@ -132,7 +132,9 @@ def test_what_counts_as_our_failure_is_a_reason_or_a_code() -> None:
         if label == "outcome" and value.isupper()
         for word in value.split("|")
     }
-    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name}
+    reasons = {
+        name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    }
     assert words
     assert words <= reasons | {code.name for code in grpc.StatusCode}
 
