@@ -40,8 +40,8 @@ def elsewhere(text: str, amqp_url: str, database_url: str) -> str:
     """*text* with the servers of this run, and with ports that are free."""
     ports = {port: str(free_port()) for port in sorted(set(PORT.findall(text)))}
     for name, url in (("REACH_AMQP_URL", amqp_url), ("REACH_DATABASE_URL", database_url)):
-        text, count = re.subn(rf"^{name}=.*$", lambda _, line=f"{name}={url}": line, text, flags=re.MULTILINE)
-        assert count == 1
+        (line,) = re.findall(rf"^{name}=.*$", text, re.MULTILINE)
+        text = text.replace(line, f"{name}={url}")
     return PORT.sub(lambda found: ports[found[0]], text)
 
 
@@ -63,7 +63,6 @@ def test_every_port_of_the_guide_is_of_its_own() -> None:
     assert len(set(ports)) == len(ports)
 
 
-@pytest.mark.fault
 @pytest.mark.timeout(LONGEST)
 def test_the_guide_leads_to_a_message_on_two_replicas_of_each(
     place: Path, amqp_vhost: str, postgres_database: str
@@ -87,7 +86,7 @@ def test_the_guide_leads_to_a_message_on_two_replicas_of_each(
     )
     logs = {log.name: log.read_text()[-800:] for log in (place / ".reach/run").glob("*.log")}
     assert done.returncode == 0, (done.stdout[-3000:], done.stderr[-3000:], logs)
-    assert '"touser"' in done.stdout, done.stdout
+    assert '"to":"zhangsan"' in done.stdout, done.stdout
     assert "order-1" in done.stdout
     assert time.monotonic() - began < LONGEST
     for file in (place / ".reach/run").glob("*.pid"):
