@@ -115,6 +115,13 @@ def test_an_alert_says_what_to_do_and_leads_to_the_runbook(name: str) -> None:
     assert rule["labels"]["severity"] in ("page", "ticket")
 
 
+def test_every_alert_fires_in_a_test_of_its_own() -> None:
+    cases = [
+        case for one in YAML_.load(PLACE / "alerts.test.yml")["tests"] for case in one["alert_rule_test"]
+    ]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == ALERTS.keys()
+
+
 @pytest.mark.parametrize("name", ALERTS)
 def test_a_summary_names_only_labels_that_the_alert_keeps(name: str) -> None:
     named = set(re.findall(r"\$labels\.(\w+)", ALERTS[name]["annotations"]["summary"]))
