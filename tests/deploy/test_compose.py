@@ -18,6 +18,7 @@ from shared.secrets import SecretKey
 from shared.settings import PORTS, Settings, known_variables, load
 from tests.support import compose
 from tools import make_secrets
+from tools.lint import tracked
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
@@ -129,6 +130,16 @@ def test_every_service_knows_where_the_others_are() -> None:
         for other in SERVICES:
             target = environment(service)[f"REACH_{other.upper()}_TARGET"]
             assert target == f"{other}:{PORTS[other].grpc}"
+
+
+def test_no_file_of_the_deployment_holds_a_password_or_a_key() -> None:
+    written = re.compile(
+        r"://[^/\s:@]+:[^/\s@]+@|-----BEGIN|\b(?:password|secret|token)\s*[:=]\s*['\"]?[\w+/]{16,}", re.I
+    )
+    files = [path for path in tracked() if path.is_relative_to(ROOT / "deploy")]
+    assert len(files) > 20
+    for path in [*files, ROOT / "docker-compose.yml"]:
+        assert not written.search(path.read_text(encoding="utf-8")), path
 
 
 def test_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:

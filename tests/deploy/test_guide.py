@@ -41,7 +41,7 @@ def elsewhere(text: str, amqp_url: str, database_url: str) -> str:
     ports = {port: str(free_port()) for port in sorted(set(PORT.findall(text)))}
     for name, url in (("REACH_AMQP_URL", amqp_url), ("REACH_DATABASE_URL", database_url)):
         (line,) = re.findall(rf"^{name}=.*$", text, re.MULTILINE)
-        text = text.replace(line, f"{name}={url}")
+        text = text.replace(line, f"{name}='{url}'")
     return PORT.sub(lambda found: ports[found[0]], text)
 
 
