@@ -20,7 +20,10 @@ OFFLINE = [check for check in lint.CHECKS if check is not lint.protos_compatible
 
 @pytest.mark.parametrize("check", OFFLINE, ids=lambda check: check.__name__)
 def test_the_repository_passes(check: Callable[[], list[str]]) -> None:
-    assert check() == []
+    try:
+        assert check() == []
+    except lint.Skipped as missing:
+        pytest.skip(str(missing))
 
 
 def test_the_layers_are_kept() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,8 +16,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import kubernetes_validate
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "gen/reach.binpb"
+OBSERVABILITY = "deploy/observability"
+OVERLAYS = ("overlays/sandbox", "overlays/production")
+KUBERNETES = "1.32"
+"""Whose schemas the manifests are held against: the oldest release that is still looked after."""
 PROGRAMS = Path(sysconfig.get_path("scripts"))
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -26,14 +34,29 @@ HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home/\w+|Users/\w+|root/|work/)")
 
 
-def _tool(name: str, *arguments: str) -> list[str]:
-    """Run one of the environment's programs; its output is the list of findings."""
-    done = subprocess.run(
-        [PROGRAMS / name, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+class Skipped(Exception):
+    """A check that needs a program which is no Python package, and is not on this machine. CI's has them all."""
+
+
+def _run(program: str | Path, *arguments: str) -> list[str]:
+    """Run a program; its output is the list of findings."""
+    done = subprocess.run([program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return []
-    return (done.stdout + done.stderr).strip().splitlines() or [f"{name} exited {done.returncode}"]
+    return (done.stdout + done.stderr).strip().splitlines() or [f"{program} exited {done.returncode}"]
+
+
+def _tool(name: str, *arguments: str) -> list[str]:
+    """Run one of the environment's programs."""
+    return _run(PROGRAMS / name, *arguments)
+
+
+def _machine_tool(name: str, package: str) -> str:
+    """Where one of the machine's own programs is. Raises ``Skipped``, with the package that has it."""
+    found = shutil.which(name)
+    if found is None:
+        raise Skipped(f"{name} is not installed here ({package})")
+    return found
 
 
 def _git(*arguments: str) -> bytes | None:
@@ -110,6 +133,46 @@ def dockerfile_clean() -> list[str]:
     return _tool("hadolint", "Dockerfile")
 
 
+def alerts_hold() -> list[str]:
+    """Prometheus takes its configuration and its rules, and each alert fires where its tests say."""
+    promtool = _machine_tool("promtool", "Debian: prometheus")
+    return [
+        *_run(promtool, "check", "config", f"{OBSERVABILITY}/prometheus.yml"),
+        *_run(promtool, "check", "rules", f"{OBSERVABILITY}/alerts.yml"),
+        *_run(promtool, "test", "rules", f"{OBSERVABILITY}/alerts.test.yml"),
+    ]
+
+
+def built(overlay: str) -> str:
+    """The YAML documents that Kustomize makes of *overlay*, a directory under deploy/kubernetes.
+
+    Raises ``Skipped`` without kubectl, ``ValueError`` with Kustomize's words where it makes nothing of it.
+    """
+    kubectl = _machine_tool("kubectl", "it has Kustomize in it")
+    command = [kubectl, "kustomize", f"deploy/kubernetes/{overlay}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(done.stderr.strip())
+    return done.stdout
+
+
+def manifests_valid() -> list[str]:
+    """Kustomize builds every overlay, and each object is what Kubernetes' own schema says, no field more."""
+    findings = []
+    for overlay in ("base", *OVERLAYS):
+        try:
+            text = built(overlay)
+        except ValueError as error:
+            findings.append(f"{overlay}: {error}")
+            continue
+        for one in YAML(typ="safe").load_all(text):
+            try:
+                kubernetes_validate.validate(one, KUBERNETES, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                findings.append(f"{overlay}: {one['kind']} {one['metadata']['name']}: {error.message}")
+    return findings
+
+
 def requirements_anonymous() -> list[str]:
     """Requirements say what, never from where."""
     files = [*ROOT.glob("requirements*"), *ROOT.glob("tools/uv.*")]
@@ -131,7 +194,7 @@ def paths_portable() -> list[str]:
     ]
 
 
-def _anchors(text: str) -> set[str]:
+def anchors(text: str) -> set[str]:
     """The fragments a Markdown page offers, as forges make them from its headings."""
     headings = HEADING.findall(FENCE.sub("", text))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -152,7 +215,7 @@ def links_resolve() -> list[str]:
                 fragment
                 and file.suffix == ".md"
                 and file.is_file()
-                and fragment not in _anchors(file.read_text(encoding="utf-8"))
+                and fragment not in anchors(file.read_text(encoding="utf-8"))
             )
             if not file.exists() or wrong_fragment:
                 broken.append(f"{page.relative_to(ROOT)}: {target} leads nowhere")
@@ -166,6 +229,8 @@ CHECKS: tuple[Callable[[], list[str]], ...] = (
     compose_valid,
     workflow_valid,
     dockerfile_clean,
+    alerts_hold,
+    manifests_valid,
     requirements_anonymous,
     paths_portable,
     links_resolve,
@@ -176,7 +241,11 @@ def main() -> int:
     """Run all checks and say what they found."""
     code = 0
     for check in CHECKS:
-        findings = check()
+        try:
+            findings = check()
+        except Skipped as missing:
+            print(f"skip {check.__doc__} {missing}")
+            continue
         print(f"{'FAIL' if findings else 'ok':5}{check.__doc__}")
         for finding in findings:
             print(f"     {finding}")

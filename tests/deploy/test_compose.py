@@ -18,11 +18,14 @@ from shared.secrets import SecretKey
 from shared.settings import PORTS, Settings, known_variables, load
 from tests.support import compose
 from tools import make_secrets
+from tools.lint import tracked
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(ROOT / "docker-compose.yml")
 OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "reach"}
 LOOPBACK = "127.0.0.1:"
+TOKENS = {"kf_session_token", "campaign_token"}
+"""Secrets that are made when there is a database (docs/deploy.md)."""
 
 
 def environment(service: str) -> dict[str, str]:
@@ -47,6 +50,7 @@ def test_a_service_sets_only_variables_that_are_read(service: str) -> None:
     known = {variable.name for variable in known_variables()}
     known |= {f"{variable.name}_FILE" for variable in known_variables() if variable.secret}
     known |= {f"DASHSCOPE_APP_ID_{app.app_type.upper()}" for app in load_apps()}
+    known.add("OTEL_EXPORTER_OTLP_ENDPOINT")
     assert environment(service).keys() <= known
 
 
@@ -59,6 +63,8 @@ def test_a_health_check_asks_with_a_command_that_the_cli_has() -> None:
 def accepted(service: str, place: Path) -> Settings:
     """What *service* reads of its variables as they stand."""
     make_secrets.write(place)
+    for name in TOKENS:
+        (place / name).write_text("reach_x")
     given = environment(service)
     return load(
         {name: value.replace("/run/secrets", str(place)) for name, value in given.items()}, service=service
@@ -87,7 +93,53 @@ def test_every_ai_application_has_its_id_and_a_key(tmp_path: Path) -> None:
 
 def test_every_secret_is_declared_and_made() -> None:
     declared = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
-    assert declared == make_secrets.contents("", "", b"").keys()
+    assert declared == make_secrets.contents("", "", b"").keys() | TOKENS
+
+
+def test_a_secret_file_that_is_named_is_mounted() -> None:
+    for name, service in OURS.items():
+        named = {Path(v).name for v in environment(name).values() if v.startswith("/run/secrets/")}
+        assert named <= set(service.get("secrets", ()))
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE["services"].keys() - OURS.keys()))
+def test_somebody_elses_image_is_of_one_version(name: str) -> None:
+    assert re.fullmatch(r"[\w./-]+:v?\d[\d.]*", COMPOSE["services"][name]["image"])
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_file_that_is_mounted_exists_and_is_read_only(name: str) -> None:
+    for volume in COMPOSE["services"][name].get("volumes", []):
+        source, _, how = volume.partition(":")
+        if source.startswith("."):
+            assert (ROOT / source).exists()
+            assert how.endswith(":ro")
+
+
+def test_every_replica_is_scraped_where_it_tells_its_figures() -> None:
+    config = YAML(typ="safe").load(ROOT / "deploy/observability/prometheus.yml")
+    (job,) = config["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    serving = [name for name, one in OURS.items() if one["command"][0] == "serve"]
+    assert sorted(found["names"]) == sorted(serving)
+    assert {environment(name)["REACH_METRICS_LISTEN"] for name in serving} == {f"0.0.0.0:{found['port']}"}
+
+
+def test_every_service_knows_where_the_others_are() -> None:
+    for service in SERVICES:
+        for other in SERVICES:
+            target = environment(service)[f"REACH_{other.upper()}_TARGET"]
+            assert target == f"{other}:{PORTS[other].grpc}"
+
+
+def test_no_file_of_the_deployment_holds_a_password_or_a_key() -> None:
+    written = re.compile(
+        r"://[^/\s:@]+:[^/\s@]+@|-----BEGIN|\b(?:password|secret|token)\s*[:=]\s*['\"]?[\w+/]{16,}", re.I
+    )
+    files = [path for path in tracked() if path.is_relative_to(ROOT / "deploy")]
+    assert len(files) > 20
+    for path in [*files, ROOT / "docker-compose.yml"]:
+        assert not written.search(path.read_text(encoding="utf-8")), path
 
 
 def test_secrets_are_made_once_and_closed_to_others(tmp_path: Path) -> None:
