@@ -86,14 +86,14 @@ class Office:
     async def have_groups(self, each: int = 2, owners: Mapping[str, str] = OWNERS) -> list[str]:
         """*each* groups of every owner, at the platform and known here; their ids."""
         chat_ids = await declare_groups(self.world, each, owners)
-        sync = (await self[WRITER].SyncGroups(group_pb2.SyncGroupsRequest(whole=True))).sync
 
         async def look() -> bool:
-            asked = group_pb2.GetGroupSyncRequest(sync_id=sync.id)
-            found = (await self[WRITER].GetGroupSync(asked)).sync
-            return bool(found.status == group_pb2.SYNC_STATUS_FINISHED)
+            # Asked for again: one that was under way may have listed the groups before.
+            await self[WRITER].SyncGroups(group_pb2.SyncGroupsRequest(whole=True))
+            found = (await self[WRITER].ListGroups(group_pb2.ListGroupsRequest(page_size=200))).groups
+            return len([one for one in found if one.eligible]) == len(chat_ids)
 
-        await eventually(look, timeout=30)
+        await eventually(look, timeout=30, every=0.2)
         return chat_ids
 
     async def drafted(self, text: str = TEXT, **more: Any) -> campaign_pb2.Campaign:

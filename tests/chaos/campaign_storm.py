@@ -124,7 +124,7 @@ class CampaignStorm:
             f"owner{at:03d}": "never" if at % NEVER == NEVER - 1 else "at_once" for at in range(self.owners)
         }
         chat_ids = await declare_groups(self.world, self.each, people)
-        await self._synced(writer)
+        await self._synced(writer, len(chat_ids))
         campaign = await drafted(writer, confirm_within=to_duration(CONFIRM_WITHIN))
         await approve(writer, approver, campaign.id)
         await self._trouble()
@@ -135,14 +135,18 @@ class CampaignStorm:
         violations, sums = await self._judge(writer, campaign.id, chat_ids, people)
         return Report(self.seed, violations, sums, time.monotonic() - began)
 
-    async def _synced(self, writer: Anyone) -> None:
-        sync = (await writer.SyncGroups(group_pb2.SyncGroupsRequest(whole=True))).sync
+    async def _synced(self, writer: Anyone, count: int) -> None:
+        """Bring the groups up to date, as often as it takes: a sync under way may have listed them before."""
 
-        async def look() -> bool:
-            found = (await writer.GetGroupSync(group_pb2.GetGroupSyncRequest(sync_id=sync.id))).sync
-            return bool(found.status == group_pb2.SYNC_STATUS_FINISHED)
+        while True:
+            sync = (await writer.SyncGroups(group_pb2.SyncGroupsRequest(whole=True))).sync
 
-        await eventually(look, timeout=90, every=0.2)
+            async def ended(sync_id: str = sync.id) -> Any:
+                found = (await writer.GetGroupSync(group_pb2.GetGroupSyncRequest(sync_id=sync_id))).sync
+                return found if found.status == group_pb2.SYNC_STATUS_FINISHED else None
+
+            if (await eventually(ended, timeout=90, every=0.2)).listed == count:
+                return
 
     async def _trouble(self) -> None:
         """Lost requests, lost answers and refusals; every call takes its time."""

@@ -68,13 +68,14 @@ class Service:
 
     async def sync(self, count: int) -> None:
         """Bring the groups up to date."""
-        await self.by["ann"].SyncGroups(group_pb2.SyncGroupsRequest())
 
         async def look() -> bool:
+            # Asked for again: one that was under way may have listed the groups before.
+            await self.by["ann"].SyncGroups(group_pb2.SyncGroupsRequest())
             found = await self.by["ann"].ListGroups(group_pb2.ListGroupsRequest(page_size=200))
             return sum(not one.reason for one in found.groups) == count
 
-        await eventually(look, 30)
+        await eventually(look, 30, every=0.2)
 
     async def written(self, text: str) -> str:
         """A draft to every group."""
