@@ -18,7 +18,7 @@ TARGET = Path(__file__).parent.parent / "services" / "campaign" / "domain" / "lo
 HEADER = '''"""Letters and digits of other scripts, by what they look like. Written by tools/genlookalikes.py; do not edit.
 
 Source: Unicode Technical Standard #39, confusables, in the JSON form of confusable_homoglyphs {version}
-(https://pypi.org/project/confusable-homoglyphs/, MIT).
+(MIT).
 """
 
 from __future__ import annotations

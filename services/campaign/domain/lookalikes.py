@@ -1,7 +1,7 @@
 """Letters and digits of other scripts, by what they look like. Written by tools/genlookalikes.py; do not edit.
 
 Source: Unicode Technical Standard #39, confusables, in the JSON form of confusable_homoglyphs 3.3.1
-(https://pypi.org/project/confusable-homoglyphs/, MIT).
+(MIT).
 """
 
 from __future__ import annotations
