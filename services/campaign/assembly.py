@@ -34,17 +34,14 @@ from shared.errors import Conflict
 from shared.hosting.neighbours import ai_opener
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
-from shared.http import Caller
+from shared.hosting.wecom import wecom_client
 from shared.limits import Limit
 from shared.ops.limits import RateDesk
 from shared.ops.part import Part
 from shared.ops.retention import Retention
-from shared.wecom.client import WeComClient
 from shared.wecom.credentials import App
 from shared.wecom.customer import REPLY_BYTES
 from shared.wecom.mass_send import MassSend
-from shared.wecom.token_store import SqlTokenStore
-from shared.wecom.tokens import TokenAuthority
 
 NAME: Final = "campaign"
 LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
@@ -60,16 +57,7 @@ async def build(resources: Resources) -> Service:
     await credentials.seed(settings)
     audit = AuditLog(database.dialect, resources.key)
 
-    caller = Caller(
-        settings.wecom_url,
-        allowed_hosts=settings.allowed_hosts,
-        max_reply_bytes=max(settings.limits.http_reply_bytes, REPLY_BYTES),
-        connect_timeout=settings.limits.http_connect.total_seconds(),
-    )
-    resources.stack.push_async_callback(caller.close)
-    tokens = TokenAuthority(caller, SqlTokenStore(database, resources.key), clock, owner=resources.owner)
-    resources.stack.push_async_callback(tokens.close)
-    wecom = WeComClient(caller, tokens, clock)
+    wecom = wecom_client(resources, database, reply_bytes=REPLY_BYTES)
 
     async def app() -> App | None:
         return await credentials.customer(FIRST)

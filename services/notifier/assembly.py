@@ -60,13 +60,10 @@ from shared.events.catalogue import EVENT_TYPES
 from shared.hosting.callback_door import CallbackDoor, callback_key
 from shared.hosting.resources import Resources
 from shared.hosting.service import Service
-from shared.http import Caller
+from shared.hosting.wecom import wecom_client
 from shared.ops.limits import RateDesk
 from shared.ops.part import Part
 from shared.ops.retention import Retention
-from shared.wecom.client import WeComClient
-from shared.wecom.token_store import SqlTokenStore
-from shared.wecom.tokens import TokenAuthority
 
 NAME: Final = "notifier"
 LOCATIONS: Final = (SHARED, Location(NAME, Path(__file__).parent / "migrations" / "versions"))
@@ -103,16 +100,7 @@ async def build(resources: Resources) -> Service:
     audit = AuditLog(database.dialect, resources.key)
     shipped = presets()
 
-    caller = Caller(
-        settings.wecom_url,
-        allowed_hosts=settings.allowed_hosts,
-        max_reply_bytes=settings.limits.http_reply_bytes,
-        connect_timeout=settings.limits.http_connect.total_seconds(),
-    )
-    resources.stack.push_async_callback(caller.close)
-    tokens = TokenAuthority(caller, SqlTokenStore(database, resources.key), clock, owner=resources.owner)
-    resources.stack.push_async_callback(tokens.close)
-    wecom = WeComClient(caller, tokens, clock)
+    wecom = wecom_client(resources, database)
 
     outcomes: asyncio.Queue[Finished] = asyncio.Queue()
     work, rests, rates = Work(database.dialect), Rests(database.dialect), Rates.of(settings.limits)

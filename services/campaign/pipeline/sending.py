@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import structlog
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.campaign.domain.campaign import Content
@@ -22,14 +23,13 @@ from services.campaign.pipeline.planning import WAKEUP
 from services.campaign.pipeline.ports import Materials
 from services.campaign.pipeline.settling import Settler
 from services.campaign.store import campaigns, tasks
-from services.campaign.store.campaign_tables import CREATING, owner_task
+from services.campaign.store.campaign_tables import owner_task
 from services.campaign.store.tasks import Claimed
 from shared.clock import Clock
 from shared.db.engine import Database
 from shared.db.queue import DueQueue
-from shared.db.recalling import CLOCKS_DIFFER, recall
+from shared.due_worker import POLL, DueWorker
 from shared.supervise import Turn
-from shared.telemetry import metrics
 from shared.telemetry.metrics import Metrics
 from shared.wecom.mass_send import Created
 from shared.wecom.outcome import Outcome, State
@@ -41,11 +41,7 @@ LEASE: Final = timedelta(seconds=60)
 DEADLINE: Final = timedelta(seconds=8)
 """Bound on one request; with what goes before it, a pause holds within ten seconds."""
 _MARGIN: Final = 2.0
-_POLL: Final = 1.0
-_REAP_EVERY: Final = 2.0
-_RECALL_EVERY: Final = 30.0
 _MEDIA_AGAIN: Final = timedelta(seconds=30)
-_ANY_LEASE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _log = structlog.get_logger("reach.campaign.tasks")
 
 _DEFECT: Final = Created(Outcome(State.UNKNOWN, cause="defect", detail="our own code failed; see the log"))
@@ -65,7 +61,7 @@ class Way(Protocol):
         ...
 
 
-class Sender:
+class Sender(DueWorker[Claimed]):
     """Has owners asked; as many at once as it was told."""
 
     def __init__(
@@ -87,8 +83,9 @@ class Sender:
         deadline: timedelta = DEADLINE,
         at_once: int = AT_ONCE,
     ) -> None:
-        self._database = database
-        self._queue = queue
+        super().__init__(
+            database, queue, owner_task, clock, numbers, owner, service="campaign", lease=lease, batch=CLAIM
+        )
         self._decider = decider
         self._settler = settler
         self._looker = looker
@@ -96,17 +93,8 @@ class Sender:
         self._dry = dry
         self._materials = materials
         self._pacer = pacer
-        self._clock = clock
-        self._numbers = numbers
-        self._owner = owner
-        self._lease = lease
         self._deadline = deadline
         self._at_once = at_once
-        self._calls: set[asyncio.Task[None]] = set()
-        self._reaped_at = self._recalled_at = float("-inf")
-        self._seen_at = clock.now()
-        self._closed = False
-        self._claiming = asyncio.Lock()
 
     async def run(self, turn: Turn) -> None:
         """Send until cancelled."""
@@ -120,10 +108,10 @@ class Sender:
             if room > 0 and claimed == room:
                 continue
             if not self._closed and self._calls and room <= 0 and later is None:
-                await asyncio.wait(self._calls, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(self._calls, timeout=POLL, return_when=asyncio.FIRST_COMPLETED)
                 continue
             if later is not None:  # what is ready has to wait for the platform's rate, and for nothing else
-                await asyncio.sleep(min(_POLL, max(0.01, (later - self._clock.now()).total_seconds())))
+                await asyncio.sleep(min(POLL, max(0.01, (later - self._clock.now()).total_seconds())))
                 continue
             await signal.wait(await self._until_due())
 
@@ -132,27 +120,8 @@ class Sender:
         claimed = await self._database.transact(lambda conn: self._claim(conn, limit))
         claimed_at = time.monotonic()
         for one in claimed:
-            call = asyncio.create_task(self._handle(one, claimed_at), name=f"task {one.id}")
-            self._calls.add(call)
-            call.add_done_callback(self._done)
+            self._begin(self._handle(one, claimed_at), f"task {one.id}")
         return len(claimed)
-
-    async def drain(self, timeout: float) -> None:
-        """Begin nothing more, and wait until what is under way is settled, at most *timeout* seconds."""
-        self._closed = True
-        async with self._claiming:  # a claim that was under way has begun its calls
-            pass
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=timeout)
-
-    async def settled(self) -> None:
-        """Wait until what is under way is settled; every call is bounded."""
-        while self._calls:
-            await asyncio.wait(self._calls)
-
-    async def take_over_orphans(self) -> None:
-        """Take over everything that is under a lease, expired or not: this database has no other process."""
-        await self._take_over(_ANY_LEASE)
 
     async def _room(self) -> tuple[int, datetime | None]:
         """How many to claim; where none, when to look again."""
@@ -160,12 +129,6 @@ class Sender:
         if free <= 0:
             return 0, None
         return await self._pacer.room(min(free, self._pacer.a_second))
-
-    async def _claim(self, conn: AsyncConnection, limit: int) -> list[Claimed]:
-        now = self._clock.now()
-        await self._queue.promote(conn, now)
-        rows = await self._queue.claim(conn, self._owner, now, self._lease, limit)
-        return [tasks.claimed(row) for row in rows]
 
     async def _handle(self, one: Claimed, claimed_at: float) -> None:
         """Decide, call and settle. One that is cancelled leaves its task to whoever takes it over."""
@@ -238,50 +201,11 @@ class Sender:
         due = self._clock.now() + _MEDIA_AGAIN
         await self._queue.settle(conn, [back(one, self._clock.now(), due, "media")])
 
-    def _done(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        if not call.cancelled() and (failure := call.exception()) is not None:
-            # Its attempt, if there is one, stands as under way: when the lease runs out it is looked for.
-            _log.error("settling failed", task=call.get_name(), exc_info=failure)
-
-    async def _until_due(self) -> float:
-        async with self._database.read() as conn:
-            due = await self._queue.next_due(conn)
-        if due is None:
-            return _POLL
-        return min(_POLL, max(0.01, (due - self._clock.now()).total_seconds()))
-
-    async def _reap(self) -> None:
-        if time.monotonic() - self._reaped_at < _REAP_EVERY:
-            return
-        self._reaped_at = time.monotonic()
-        await self.recall()
-        await self._take_over(self._clock.now())
-
-    async def recall(self) -> None:
-        """Bring back what a clock that has gone back since would keep waiting; what it waits for is asked anew."""
-        seen, now = self._seen_at, self._clock.now()
-        self._seen_at = now
-        if seen - now < CLOCKS_DIFFER and time.monotonic() - self._recalled_at < _RECALL_EVERY:
-            return
-        self._recalled_at = time.monotonic()
-        await self._database.transact(lambda conn: recall(conn, owner_task, CREATING, now, self._lease))
-
-    async def _take_over(self, expired_by: datetime) -> None:
-        while True:
-            late = await self._database.transact(lambda conn: self._expired(conn, expired_by))
-            for one in late:
-                await self._bury(one)
-            if len(late) < CLAIM:
-                return
-
-    async def _expired(self, conn: AsyncConnection, expired_by: datetime) -> list[Claimed]:
-        rows = await self._queue.expired(conn, self._owner, expired_by, self._lease, CLAIM)
-        return [tasks.claimed(row) for row in rows]
+    def _read(self, row: RowMapping) -> Claimed:
+        return tasks.claimed(row)
 
     async def _bury(self, one: Claimed) -> None:
         """A request that was begun may have made its task; a task that was claimed and no more goes back as it was."""
-        self._numbers.add(metrics.LEASES_LOST, service="campaign")
         async with self._database.read() as conn:
             began_at = await tasks.under_way(conn, one.id)
         if began_at is not None:
